@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "bindings/arrays.h"
+
+#include <bit>
+#include <string>
+
+namespace logloss {
+namespace {
+
+// ml_dtypes' type, or the raw form of _validate.RAW_BFLOAT16: a record of one field of that name.
+bool is_bfloat16(const py::dtype& dtype) {
+  if (dtype.attr("name").cast<std::string>() == "bfloat16") return true;
+  const py::object names = dtype.attr("names");
+  return !names.is_none() && py::len(names) == 1 && names[py::int_(0)].cast<std::string>() == "bfloat16";
+}
+
+// The byte order of a dtype, of its only field for a record.
+char byte_order(const py::dtype& dtype) {
+  const py::object fields = dtype.attr("fields");
+  if (fields.is_none()) return dtype.byteorder();
+  return fields["bfloat16"][py::int_(0)].attr("byteorder").cast<char>();
+}
+
+}  // namespace
+
+DType dtype_of(const py::array& array) {
+  const py::dtype dtype = array.dtype();
+  if (dtype.kind() == 'f') {
+    switch (dtype.itemsize()) {
+      case 2:
+        return DType::float16;
+      case 4:
+        return DType::float32;
+      case 8:
+        return DType::float64;
+      default:
+        break;
+    }
+  } else if (dtype.itemsize() == 2 && is_bfloat16(dtype)) {
+    return DType::bfloat16;
+  }
+  throw py::value_error("internal: an array of unexpected dtype");
+}
+
+RowArray rows_along(const py::array& array, int axis) {
+  const int ndim = static_cast<int>(array.ndim());
+  if (axis < 0 || axis >= ndim || ndim > kMaxRowDims) throw py::value_error("internal: an axis out of range");
+  RowArray rows;
+  rows.data = static_cast<char*>(const_cast<void*>(array.data()));
+  rows.dtype = dtype_of(array);
+  const char native = std::endian::native == std::endian::little ? '<' : '>';
+  const char order = byte_order(array.dtype());
+  rows.byte_swapped = (order == '<' || order == '>') && order != native;
+  rows.classes = array.shape(axis);
+  rows.class_stride = array.strides(axis);
+  for (int d = 0; d < ndim; ++d) {
+    if (d == axis) continue;
+    rows.shape[rows.row_dims] = array.shape(d);
+    rows.stride[rows.row_dims] = array.strides(d);
+    ++rows.row_dims;
+  }
+  rows.merge_row_dims();
+  return rows;
+}
+
+RowArray writable_rows_along(const py::array& array, int axis) {
+  if (!array.writeable()) throw py::value_error("internal: an output that is read-only");
+  return rows_along(array, axis);
+}
+
+bool python_interrupted() {
+  const py::gil_scoped_acquire acquire;
+  return PyErr_CheckSignals() != 0;
+}
+
+}  // namespace logloss

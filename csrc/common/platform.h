@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The project's only macros.
+//
+// LOGLOSS_LEVEL names the namespace of everything that is compiled more than once: the ISA units set it to their level,
+// CUDA to `cuda`, everybody else gets `baseline`. Two copies of one function never share a name, so the linker can
+// never hand an AVX-512 copy to a machine without AVX-512.
+#pragma once
+
+#ifndef LOGLOSS_LEVEL
+#ifdef __CUDACC__
+#define LOGLOSS_LEVEL cuda
+#else
+#define LOGLOSS_LEVEL baseline
+#endif
+#endif
+
+#ifdef __CUDACC__
+#define LOGLOSS_HD __host__ __device__ inline
+#else
+#define LOGLOSS_HD inline
+#endif
+
+// For functions whose arguments are vector registers: a call would spill them.
+#define LOGLOSS_INLINE __attribute__((always_inline)) inline
+#define LOGLOSS_INLINE_LAMBDA __attribute__((always_inline))
+// For long functions that several kernels share: one copy of each keeps the library small.
+#define LOGLOSS_NOINLINE __attribute__((noinline))

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// cross_entropy of a batch of rows: the loss from one sweep over each row, the gradient from a second one in cache.
+#pragma once
+
+#include "common/args.h"
+#include "common/cross_entropy.h"
+#include "cpu/row_batch.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+template <class S>
+class CrossEntropyKernel {
+  using T = compute_t<S>;
+
+ public:
+  explicit CrossEntropyKernel(const CrossEntropyBatch& batch)
+      : batch_(batch), weight_(static_cast<const T*>(batch.weight)), stats_(batch.rows) {}
+
+  void run() {
+    for (int row = 0; row < batch_.rows; ++row) prepare(row);
+    if (batch_.loss) write_loss();
+    if (batch_.hit) write_hit();
+    if (batch_.grad) write_grad();
+  }
+
+ private:
+  const S* input(int row) const { return static_cast<const S*>(batch_.input[row]); }
+  bool ignored(int row) const { return batch_.target && batch_.target[row] == kIgnored; }
+  double uniform() const { return batch_.target ? batch_.smoothing / static_cast<double>(batch_.classes) : 1.0; }
+  bool smoothed() const { return batch_.smoothing != 0.0; }
+  WeightTerm<T> weight_term() const { return {weight_}; }
+  ProbabilityTerm<S> probability_term(int row) const {
+    return {static_cast<const S*>(batch_.probs[row]), weight_, 1.0 - batch_.smoothing,
+            batch_.smoothing / static_cast<double>(batch_.classes)};
+  }
+
+  RowStats sweep(int row) const {
+    if (!batch_.target) return row_stats(input(row), batch_.classes, probability_term(row));
+    if (smoothed()) return row_stats(input(row), batch_.classes, weight_term());
+    return row_stats(input(row), batch_.classes, NoRowTerm{});
+  }
+
+  // An ignored row is not read: it stands as a row without weight.
+  void prepare(int row) {
+    target_logit_[row] = target_weight_[row] = class_weight_[row] = 0.0;
+    grad_scale_[row] = batch_.grad_rows ? batch_.grad_scale * batch_.grad_rows[row] : batch_.grad_scale;
+    ties_[row] = 0;
+    if (ignored(row)) return;
+    const RowStats stats = sweep(row);
+    stats_.set(row, stats);
+    ties_[row] = stats.ties;
+    if (!batch_.target) return;
+    const std::int64_t t = batch_.target[row];
+    target_logit_[row] = static_cast<double>(load_one(input(row) + t));
+    class_weight_[row] = weight_ ? static_cast<double>(weight_[t]) : 1.0;
+    target_weight_[row] = (1.0 - batch_.smoothing) * class_weight_[row];
+  }
+
+  CrossEntropyRow<Vec<double>> group(int first) const {
+    const Vec<double> weight = target_weight_.group(first);
+    // A class without weight counts for nothing, at -inf too.
+    const Vec<double> below = clear(weight == Vec<double>(0.0), stats_.max.group(first) - target_logit_.group(first));
+    return {below,
+            stats_.log_rest(first),
+            weight,
+            Vec<double>(uniform()),
+            stats_.linear.group(first),
+            stats_.mass.group(first)};
+  }
+
+  void write_loss() {
+    T* loss = static_cast<T*>(batch_.loss);
+    for_each_group(batch_.rows, [&](int first) {
+      const int left = batch_.rows - first < kLanes ? batch_.rows - first : kLanes;
+      store(loss + first, left, narrow<T>(cross_entropy_loss(group(first))));
+    });
+    for (int row = 0; row < batch_.rows; ++row) {
+      if (ignored(row)) loss[row] = T(0);
+    }
+  }
+
+  void write_hit() {
+    for (int row = 0; row < batch_.rows; ++row) {
+      bool hit = !ignored(row) && target_logit_[row] == stats_.max[row] && stats_.rest[row] == stats_.rest[row];
+      if (hit && ties_[row] > 1) {
+        hit = first_index_of(input(row), batch_.classes, static_cast<T>(stats_.max[row])) == batch_.target[row];
+      }
+      batch_.hit[row] = hit;
+    }
+  }
+
+  void write_grad() {
+    SoftmaxScale<T> scale;
+    PerRow<T> target_grad;
+    for_each_group(batch_.rows, [&](int first) {
+      const CrossEntropyRow<Vec<double>> row = group(first);
+      const Vec<double> factor = grad_scale_.group(first);
+      scale.set_group(stats_, first, factor * cross_entropy_mass(row));
+      if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row)));
+    });
+    for (int row = 0; row < batch_.rows; ++row) {
+      S* grad = static_cast<S*>(batch_.grad[row]);
+      const typename SoftmaxScale<T>::Row scaled_softmax(scale, row);
+      if (ignored(row)) {
+        write_zeros(grad);
+      } else if (!batch_.target) {
+        write_grad(row, scaled_softmax, probability_term(row), static_cast<T>(-grad_scale_[row]), grad);
+      } else if (smoothed()) {
+        write_grad(row, scaled_softmax, weight_term(), static_cast<T>(-grad_scale_[row] * uniform()), grad);
+      } else {
+        write_grad(row, scaled_softmax, NoRowTerm{}, T(0), grad);
+      }
+      if (batch_.target && !ignored(row)) store_one(grad + batch_.target[row], target_grad[row]);
+    }
+  }
+
+  Vec<double> grad_at_target(int first, const CrossEntropyRow<Vec<double>>& row) const {
+    const Vec<double> x_t = target_logit_.group(first);
+    const Vec<double> rest = stats_.finite_rest(first);
+    const Vec<double> sum = stats_.sum(first).high;
+    const Vec<double> exp_t = stats_.scaled_exp(first, x_t);
+    const Vec<double> others = select(x_t == stats_.max.group(first), rest, sum - exp_t);
+    const Vec<double> weight_t = class_weight_.group(first);
+    // The form whose terms are small: at a likely target 1 - softmax, at an unlikely one softmax itself.
+    return select(others < exp_t, cross_entropy_likely_target_gradient(row, weight_t, others / sum),
+                  cross_entropy_target_gradient(row, weight_t, exp_t / sum));
+  }
+
+  // grad_c = scaled_softmax(x_c) + factor v_c
+  template <class Term>
+  void write_grad(int row, const typename SoftmaxScale<T>::Row& scaled_softmax, Term term, T factor, S* grad) const {
+    const S* x = input(row);
+    for_each_vector(batch_.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+      const Vec<T> value = load(x + j, lanes, T(0));
+      if constexpr (Term::kPresent) {
+        store(grad + j, lanes, scaled_softmax(value, Vec<T>(factor) * term(j, lanes)));
+      } else {
+        store(grad + j, lanes, scaled_softmax(value));
+      }
+    });
+  }
+
+  void write_zeros(S* grad) const {
+    for_each_vector(batch_.classes,
+                    [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { store(grad + j, lanes, Vec<T>(T(0))); });
+  }
+
+  const CrossEntropyBatch& batch_;
+  const T* weight_;
+  BatchStats<T> stats_;
+  PerRow<double> target_logit_, target_weight_, class_weight_, grad_scale_;
+  std::int64_t ties_[kMaxRows];
+};
+
+template <class S>
+void cross_entropy(const CrossEntropyBatch& batch) {
+  CrossEntropyKernel<S>(batch).run();
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

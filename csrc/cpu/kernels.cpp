@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Compiled once per ISA level, with that level's flags and LOGLOSS_LEVEL set to its name; exports one function.
+#include "cpu/cross_entropy.h"
+#include "cpu/kernel_table.h"
+#include "cpu/log_softmax.h"
+#include "cpu/nll_loss.h"
+
+#define LOGLOSS_JOIN_(a, b) a##b
+#define LOGLOSS_JOIN(a, b) LOGLOSS_JOIN_(a, b)
+#define LOGLOSS_TEXT_(a) #a
+#define LOGLOSS_TEXT(a) LOGLOSS_TEXT_(a)
+
+namespace logloss {
+namespace LOGLOSS_LEVEL {
+
+template <class T, class F>
+LOGLOSS_INLINE void elementwise(const T* x, T* y, std::int64_t n, F f) {
+  for_each_vector(
+      n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { store(y + j, lanes, f(load(x + j, lanes, T(1)))); });
+}
+template <class T>
+void exp_of(const T* x, T* y, std::int64_t n) {
+  elementwise(x, y, n, [](Vec<T> a) LOGLOSS_INLINE_LAMBDA { return exp(a); });
+}
+template <class T>
+void log_of(const T* x, T* y, std::int64_t n) {
+  elementwise(x, y, n, [](Vec<T> a) LOGLOSS_INLINE_LAMBDA { return log(a); });
+}
+template <class T>
+void log1p_of(const T* x, T* y, std::int64_t n) {
+  elementwise(x, y, n, [](Vec<T> a) LOGLOSS_INLINE_LAMBDA { return log1p(a); });
+}
+
+float max_float(const float* x, std::int64_t n) { return max_of(x, n); }
+
+constexpr KernelTable kTable = {
+    .isa = LOGLOSS_TEXT(LOGLOSS_LEVEL),
+    .log_softmax = {{log_softmax<Half>, log_softmax<BFloat16>, log_softmax<float>, log_softmax<double>}},
+    .softmax = {{softmax<Half>, softmax<BFloat16>, softmax<float>, softmax<double>}},
+    .log_softmax_backward = {{log_softmax_backward<Half>, log_softmax_backward<BFloat16>, log_softmax_backward<float>,
+                              log_softmax_backward<double>}},
+    .softmax_backward = {{softmax_backward<Half>, softmax_backward<BFloat16>, softmax_backward<float>,
+                          softmax_backward<double>}},
+    .logsumexp = {{logsumexp<Half>, logsumexp<BFloat16>, logsumexp<float>, logsumexp<double>}},
+    .logsumexp_backward = {{logsumexp_backward<Half>, logsumexp_backward<BFloat16>, logsumexp_backward<float>,
+                            logsumexp_backward<double>}},
+    .cross_entropy = {{cross_entropy<Half>, cross_entropy<BFloat16>, cross_entropy<float>, cross_entropy<double>}},
+    .nll_loss = {{nll_loss<Half>, nll_loss<BFloat16>, nll_loss<float>, nll_loss<double>}},
+    .exp_float = exp_of<float>,
+    .log_float = log_of<float>,
+    .log1p_float = log1p_of<float>,
+    .exp_double = exp_of<double>,
+    .log_double = log_of<double>,
+    .log1p_double = log1p_of<double>,
+    .max_float = max_float,
+};
+
+}  // namespace LOGLOSS_LEVEL
+
+const KernelTable* LOGLOSS_JOIN(LOGLOSS_LEVEL, _kernels)() { return &LOGLOSS_LEVEL::kTable; }
+
+}  // namespace logloss

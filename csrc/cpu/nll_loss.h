@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// nll_loss of a batch of rows: one element of each row is read, and its gradient is zero everywhere else.
+#pragma once
+
+#include "common/args.h"
+#include "cpu/row.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+template <class S>
+void nll_loss(const NllLossBatch& batch) {
+  using T = compute_t<S>;
+  const T* weight = static_cast<const T*>(batch.weight);
+  T* loss = static_cast<T*>(batch.loss);
+  for (int row = 0; row < batch.rows; ++row) {
+    const std::int64_t t = batch.target[row];
+    const bool ignored = t == kIgnored;
+    const T weight_t = ignored ? T(0) : weight ? weight[t] : T(1);
+    if (loss) {
+      const T x_t = ignored ? T(0) : load_one(static_cast<const S*>(batch.input[row]) + t);
+      // A class without weight counts for nothing, at -inf too.
+      const bool empty = ignored || (weight_t == T(0) && x_t == -kInfinity<T>);
+      loss[row] = empty ? T(0) : -weight_t * x_t;
+    }
+    if (batch.grad) {
+      S* grad = static_cast<S*>(batch.grad[row]);
+      for_each_vector(batch.classes,
+                      [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { store(grad + j, lanes, Vec<T>(T(0))); });
+      const double scale = batch.grad_rows ? batch.grad_scale * batch.grad_rows[row] : batch.grad_scale;
+      if (!ignored) store_one(grad + t, static_cast<T>(-scale * static_cast<double>(weight_t)));
+    }
+  }
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// RowArray: any strided array seen as rows of classes, and the batches of contiguous rows that kernels take.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/args.h"
+#include "common/dtypes.h"
+
+namespace logloss {
+
+inline constexpr int kMaxRowDims = 64;
+
+// An array whose last axis is the class axis; the other axes, in C order, count the rows. Strides are in bytes and may
+// have any sign.
+struct RowArray {
+  char* data = nullptr;
+  DType dtype = DType::float32;
+  bool byte_swapped = false;
+  std::int64_t classes = 0;
+  std::int64_t class_stride = 0;
+  int row_dims = 0;
+  std::int64_t shape[kMaxRowDims] = {};
+  std::int64_t stride[kMaxRowDims] = {};
+
+  std::int64_t rows() const;
+  // Each row is contiguous, aligned and in native byte order: kernels may work on it where it lies.
+  bool direct() const;
+  // Joins neighbouring row axes that are equally spaced.
+  void merge_row_dims();
+  // The addresses of `count` rows from row `first` on.
+  void addresses(std::int64_t first, int count, char** out) const;
+};
+
+// One array's rows for one worker: pointers into the array itself, or to copies of at most kMaxRows rows.
+class RowWindow {
+ public:
+  enum class Use { read, write };
+
+  RowWindow(const RowArray& array, Use use) : array_(&array), use_(use) {}
+
+  // Makes rows [first, first + count) available at pointers(); copies them in if they are to be read.
+  void open(std::int64_t first, int count);
+  // Copies written rows back.
+  void close();
+  void* const* pointers() const { return pointers_; }
+
+ private:
+  void copy_rows(bool into_window);
+
+  const RowArray* array_;
+  Use use_;
+  int count_ = 0;
+  void* pointers_[kMaxRows] = {};
+  char* addresses_[kMaxRows] = {};
+  std::vector<char> buffer_;
+};
+
+// How many rows a kernel is best handed at a time: few enough to stay in half of a 512 KiB L2 for a second sweep, and
+// whole cache lines of rows where neighbouring rows are neighbours in memory.
+int rows_per_batch(const RowArray& array);
+
+}  // namespace logloss

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The step between the two sweeps of a row: statistics of up to kMaxRows rows become the numbers that the results are
+// made of, 16 rows at a time, in float64 whatever the storage type.
+#pragma once
+
+#include "common/args.h"
+#include "common/row_stats.h"
+#include "cpu/row.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+// One number for each row of a batch.
+template <class T>
+struct PerRow {
+  alignas(64) T value[kMaxRows];
+
+  LOGLOSS_INLINE T& operator[](int row) { return value[row]; }
+  LOGLOSS_INLINE const T& operator[](int row) const { return value[row]; }
+  LOGLOSS_INLINE Vec<T> group(int first) const { return load(value + first); }
+  LOGLOSS_INLINE void set_group(int first, Vec<T> a) { store(value + first, a); }
+};
+
+// f(first) for each group of 16 rows.
+template <class F>
+LOGLOSS_INLINE void for_each_group(int rows, F f) {
+  for (int first = 0; first < rows; first += kLanes) f(first);
+}
+
+// Numbers of 16 rows as high + low.
+struct TwoPart {
+  Vec<double> high, low;
+};
+
+// The statistics of a batch, for kernels that compute in T.
+template <class T>
+class BatchStats {
+ public:
+  // Rows that are never set read as the row of one zero.
+  explicit BatchStats(int rows) : rows_(rows) {
+    PerRow<double>* const fields[] = {&max, &shift, &exponent, &rest, &rest_low, &linear, &mass};
+    for (PerRow<double>* field : fields) {
+      for_each_group(rows, [&](int first) { field->set_group(first, Vec<double>(0.0)); });
+    }
+  }
+
+  LOGLOSS_INLINE void set(int row, const RowStats& stats) {
+    max[row] = stats.max;
+    shift[row] = stats.shift;
+    exponent[row] = stats.exponent;
+    rest[row] = stats.rest;
+    rest_low[row] = stats.rest_low;
+    linear[row] = stats.linear;
+    mass[row] = stats.mass;
+  }
+  int rows() const { return rows_; }
+
+  // e^(x - shift), scaled as the terms of `rest`.
+  LOGLOSS_NOINLINE Vec<double> scaled_exp(int first, Vec<double> x) const {
+    return exp_of_group(first)(x - shift.group(first));
+  }
+  // `rest`, NaN for a row whose maximum is infinite: such a row has no softmax.
+  LOGLOSS_INLINE Vec<double> finite_rest(int first) const {
+    const Vec<double> m = max.group(first);
+    return select(m - m == Vec<double>(0.0), rest.group(first), Vec<double>(__builtin_nan("")));
+  }
+  // e_max, with what its rounding took.
+  LOGLOSS_INLINE TwoPart exp_max(int first) const {
+    const auto e = exp_of_group(first).parts(max.group(first) - shift.group(first));
+    const Vec<double> high = fma(e.scale, e.m1, e.scale);
+    return {high, fma(e.scale, e.m1, e.scale - high)};
+  }
+  // log S - log e_max = log1p(rest / e_max), the quotient in two parts.
+  LOGLOSS_NOINLINE Vec<double> log_rest(int first) const {
+    const TwoPart e = exp_max(first);
+    const Vec<double> r = finite_rest(first);
+    const Vec<double> ratio = r / e.high;
+    const Vec<double> left = fma(Vec<double>(0.0) - ratio, e.high, r) + (rest_low.group(first) - ratio * e.low);
+    return log1p(ratio) + left / (e.high + r);
+  }
+  // S = sum_j e_j.
+  LOGLOSS_NOINLINE TwoPart sum(int first) const {
+    const TwoPart e = exp_max(first);
+    const Vec<double> r = finite_rest(first);
+    const Vec<double> high = r + e.high;
+    const Vec<double> added = high - r;
+    return {high, ((r - (high - added)) + (e.high - added)) + (e.low + rest_low.group(first))};
+  }
+
+  PerRow<double> max, shift, exponent, rest, rest_low, linear, mass;
+
+ private:
+  LOGLOSS_INLINE ScaledExp<double> exp_of_group(int first) const {
+    constexpr double kMove = ScaledExp<double>::kHeadroom - ScaledExp<T>::kHeadroom;
+    return ScaledExp<double>(exponent.group(first) + Vec<double>(kMove));
+  }
+
+  int rows_;
+};
+
+// factor / S times e^(x - shift) for every element of a row: softmax for the factor 1.
+//
+// The factor is brought near 2^kGuard, its power of two moved into the exponent of e^x: then no product is flushed
+// before it is below the smallest subnormal, and it is rounded once, after the last step.
+template <class T>
+class SoftmaxScale {
+ public:
+  LOGLOSS_INLINE void set_group(const BatchStats<T>& stats, int first, Vec<double> factor) {
+    const TwoPart sum = stats.sum(first);
+    // Where nothing but the maximum counts its softmax is 1: relative to the maximum it is computed so.
+    const auto alone = stats.rest.group(first) == Vec<double>(0.0);
+    const Vec<double> max = stats.max.group(first);
+    const auto relative = [&](Vec<double> at_maximum, Vec<double> elsewhere)
+                              LOGLOSS_INLINE_LAMBDA { return select(alone, at_maximum, elsewhere); };
+    const Vec<double> high_sum = relative(max - max + Vec<double>(kHeadroomScale), sum.high);
+    const Vec<double> low_sum = relative(Vec<double>(0.0), sum.low);
+    const Vec<double> exponent = relative(Vec<double>(0.0), stats.exponent.group(first));
+    shift_.set_group(first, narrow<T>(relative(max, stats.shift.group(first))));
+
+    const Vec<double> quotient = factor / high_sum;
+    const Vec<double> left = fma(Vec<double>(0.0) - quotient, high_sum, factor) - quotient * low_sum;
+    const Vec<double> power = clamp(Vec<double>(kGuard) - exponent_of(quotient));
+    const Vec<double> guarded = quotient * power_of_two(power);
+    const Vec<T> high = narrow<T>(guarded);
+    const Vec<double> low = (guarded - widen(high)) / guarded + left / factor;
+    high_.set_group(first, high);
+    low_.set_group(first, narrow<T>(select(low - low == Vec<double>(0.0), low, Vec<double>(0.0))));
+    exponent_.set_group(first, narrow<T>(exponent + power));
+  }
+
+  // The elements of one row.
+  class Row {
+   public:
+    LOGLOSS_INLINE Row(const SoftmaxScale& scale, int row)
+        : exp_(Vec<T>(scale.exponent_[row])),
+          shift_(scale.shift_[row]),
+          high_(scale.high_[row]),
+          low_(scale.low_[row]) {}
+    // factor softmax(x) + addend. With e^x = 2^n (1 + m1): 2^n high is exact and stands alone until the last addition.
+    LOGLOSS_INLINE Vec<T> operator()(Vec<T> x, Vec<T> addend) const {
+      const auto e = exp_.parts(x - shift_);
+      const Vec<T> leading = e.scale * high_;
+      return leading + fma(leading, fma(low_, e.m1, low_) + e.m1, addend);
+    }
+    LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const {
+      const auto e = exp_.parts(x - shift_);
+      const Vec<T> leading = e.scale * high_;
+      return fma(leading, fma(low_, e.m1, low_) + e.m1, leading);
+    }
+
+   private:
+    ScaledExp<T> exp_;
+    Vec<T> shift_;
+    Vec<T> high_, low_;  // factor / S = high (1 + low)
+  };
+
+ private:
+  static constexpr double kHeadroomScale = sizeof(T) == 4 ? 0x1p64 : 0x1p512;
+  static constexpr double kGuard = sizeof(T) == 4 ? -40.0 : -64.0;
+  // 2 kHeadroom less the guard's own room: the scaled terms stay finite and the integers exact.
+  static constexpr double kSmallestPower = sizeof(T) == 4 ? -60.0 : -500.0;
+  static constexpr double kLargestPower = sizeof(T) == 4 ? 500.0 : 1000.0;
+
+  // floor(log2 |a|) of normal numbers; anything for 0, infinities and NaN.
+  static LOGLOSS_INLINE Vec<double> exponent_of(Vec<double> a) {
+    using F = FloatFormat<double>;
+    const Vec<double> magnitude = and_bits(a, 0x7ff0000000000000);
+    const Vec<double> biased = or_bits(shift_right_bits<F::kFraction>(magnitude), F::kTwoToFractionBits);
+    return biased - Vec<double>(F::kTwoToFraction + F::kBias);
+  }
+  static LOGLOSS_INLINE Vec<double> clamp(Vec<double> power) {
+    const Vec<double> above = max(Vec<double>(kSmallestPower), power);
+    return select(above < Vec<double>(kLargestPower), above, Vec<double>(kLargestPower));
+  }
+
+  PerRow<T> exponent_, shift_, high_, low_;
+};
+
+}  // namespace logloss::LOGLOSS_LEVEL

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Vec<T>: 16 lanes of T, the same 16 on every machine: one AVX-512 register of floats, two of AVX2, four of NEON.
+//
+// Everything above this file is written once against Vec, and adds in the order that the lanes prescribe, so the
+// results have the same bits at every level that has a fused multiply-add. Verbs only; what differs between the
+// levels is in simd_<level>.h.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "common/dtypes.h"
+#include "common/half.h"
+#include "common/platform.h"
+
+#if defined(LOGLOSS_LEVEL_AVX512)
+#include "cpu/simd_avx512.h"
+#elif defined(LOGLOSS_LEVEL_AVX2)
+#include "cpu/simd_avx2.h"
+#elif defined(LOGLOSS_LEVEL_NEON)
+#include "cpu/simd_neon.h"
+#else
+#include "cpu/simd_portable.h"
+#endif
+
+namespace logloss::LOGLOSS_LEVEL {
+
+inline constexpr int kLanes = 16;
+
+// Integer of the width of T, for the bit patterns of floating-point constants.
+template <class T>
+using BitsOf = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+
+template <class T>
+struct Vec {
+  using N = Native<T>;
+  static constexpr int kRegisters = kLanes / N::kWidth;
+  typename N::Reg reg[kRegisters];
+
+  Vec() = default;
+  LOGLOSS_INLINE explicit Vec(T a) {
+    for (int i = 0; i < kRegisters; ++i) reg[i] = N::broadcast(a);
+  }
+};
+
+template <class T>
+struct Mask {
+  using N = Native<T>;
+  static constexpr int kRegisters = kLanes / N::kWidth;
+  typename N::Mask reg[kRegisters];
+};
+
+// Elementwise arithmetic, each operation rounded once.
+
+template <auto kVerb, class T>
+LOGLOSS_INLINE Vec<T> lanewise(Vec<T> a, Vec<T> b) {
+  Vec<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = kVerb(a.reg[i], b.reg[i]);
+  return out;
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::add>(a, b);
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> operator-(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::sub>(a, b);
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> operator*(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::mul>(a, b);
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> operator/(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::div>(a, b);
+}
+// The larger operand; the second one where they do not compare, so a NaN is kept if it stands second.
+template <class T>
+LOGLOSS_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::max>(a, b);
+}
+
+// a * b + c, rounded once (twice at the portable level).
+template <class T>
+LOGLOSS_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
+  Vec<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = Native<T>::fma(a.reg[i], b.reg[i], c.reg[i]);
+  return out;
+}
+
+// Comparisons are false for NaN.
+
+template <class T>
+LOGLOSS_INLINE Mask<T> operator==(Vec<T> a, Vec<T> b) {
+  Mask<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = Native<T>::equal(a.reg[i], b.reg[i]);
+  return out;
+}
+template <class T>
+LOGLOSS_INLINE Mask<T> operator<(Vec<T> a, Vec<T> b) {
+  Mask<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = Native<T>::less(a.reg[i], b.reg[i]);
+  return out;
+}
+// a where the mask is set, b elsewhere.
+template <class T>
+LOGLOSS_INLINE Vec<T> select(Mask<T> m, Vec<T> a, Vec<T> b) {
+  Vec<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = Native<T>::select(m.reg[i], a.reg[i], b.reg[i]);
+  return out;
+}
+// +0 where the mask is set, a elsewhere.
+template <class T>
+LOGLOSS_INLINE Vec<T> clear(Mask<T> m, Vec<T> a) {
+  Vec<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = Native<T>::clear(m.reg[i], a.reg[i]);
+  return out;
+}
+// How many lanes are set.
+template <class T>
+LOGLOSS_INLINE int count(Mask<T> m) {
+  int sum = 0;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) sum += Native<T>::count(m.reg[i]);
+  return sum;
+}
+
+// Integer operations on the bit patterns.
+
+template <class T>
+LOGLOSS_INLINE Vec<T> add_bits(Vec<T> a, BitsOf<T> b) {
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) a.reg[i] = Native<T>::add_bits(a.reg[i], b);
+  return a;
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> and_bits(Vec<T> a, BitsOf<T> b) {
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) a.reg[i] = Native<T>::and_bits(a.reg[i], b);
+  return a;
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> or_bits(Vec<T> a, BitsOf<T> b) {
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) a.reg[i] = Native<T>::or_bits(a.reg[i], b);
+  return a;
+}
+template <int kShift, class T>
+LOGLOSS_INLINE Vec<T> shift_left_bits(Vec<T> a) {
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) a.reg[i] = Native<T>::template shift_left_bits<kShift>(a.reg[i]);
+  return a;
+}
+template <int kShift, class T>
+LOGLOSS_INLINE Vec<T> shift_right_bits(Vec<T> a) {
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) a.reg[i] = Native<T>::template shift_right_bits<kShift>(a.reg[i]);
+  return a;
+}
+
+// float lanes <-> double lanes.
+
+LOGLOSS_INLINE Vec<double> widen(Vec<float> a) {
+  Vec<double> out;
+  widen_registers(a.reg, out.reg);
+  return out;
+}
+LOGLOSS_INLINE Vec<double> widen(Vec<double> a) { return a; }
+
+template <class T>
+LOGLOSS_INLINE Vec<T> narrow(Vec<double> a) {
+  if constexpr (sizeof(T) == sizeof(double)) {
+    return a;
+  } else {
+    Vec<float> out;
+    narrow_registers(a.reg, out.reg);
+    return out;
+  }
+}
+
+// Which lanes a load or store touches: all 16, or the first n. Loop bodies are templates over the two, so the body and
+// the tail of a loop are one text.
+struct AllLanes {};
+struct FirstLanes {
+  int n;
+};
+
+// Memory: 16 values, or the first n of them. Half types are widened on load and rounded once on store.
+
+template <class T>
+LOGLOSS_INLINE Vec<T> load(const T* p) {
+  Vec<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = Native<T>::load(p + i * Native<T>::kWidth);
+  return out;
+}
+LOGLOSS_INLINE Vec<float> load(const Half* p) {
+  Vec<float> out;
+  widen_half(&p->bits, out.reg);
+  return out;
+}
+LOGLOSS_INLINE Vec<float> load(const BFloat16* p) {
+  Vec<float> out;
+  widen_bfloat16(&p->bits, out.reg);
+  return out;
+}
+
+template <class T>
+LOGLOSS_INLINE void store(T* p, Vec<T> a) {
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) Native<T>::store(p + i * Native<T>::kWidth, a.reg[i]);
+}
+LOGLOSS_INLINE void store(Half* p, Vec<float> a) { narrow_half(a.reg, &p->bits); }
+LOGLOSS_INLINE void store(BFloat16* p, Vec<float> a) { narrow_bfloat16(a.reg, &p->bits); }
+
+// The lanes from n on are filled with `fill`. Where the ISA has no masked access to a type: by way of a buffer.
+template <class S>
+LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, int n, compute_t<S> fill) {
+  using T = compute_t<S>;
+  if constexpr (kMaskedMemory && std::is_same_v<S, T>) {
+    constexpr int kWidth = Native<T>::kWidth;
+    Vec<T> out;
+    for (int i = 0; i < Vec<T>::kRegisters; ++i) {
+      const int left = n - i * kWidth;
+      if (left >= kWidth) {
+        out.reg[i] = Native<T>::load(p + i * kWidth);
+      } else if (left > 0) {
+        out.reg[i] = Native<T>::load(p + i * kWidth, left, fill);
+      } else {
+        out.reg[i] = Native<T>::broadcast(fill);
+      }
+    }
+    return out;
+  } else {
+    S lanes[kLanes] = {};
+    T filled[kLanes];
+    for (int i = 0; i < n; ++i) lanes[i] = p[i];
+    store(filled, load(lanes));
+    for (int i = n; i < kLanes; ++i) filled[i] = fill;
+    return load(filled);
+  }
+}
+template <class S, class T>
+LOGLOSS_INLINE void store(S* p, int n, Vec<T> a) {
+  if constexpr (kMaskedMemory && std::is_same_v<S, T>) {
+    constexpr int kWidth = Native<T>::kWidth;
+    for (int i = 0; i < Vec<T>::kRegisters; ++i) {
+      const int left = n - i * kWidth;
+      if (left >= kWidth) {
+        Native<T>::store(p + i * kWidth, a.reg[i]);
+      } else if (left > 0) {
+        Native<T>::store(p + i * kWidth, left, a.reg[i]);
+      }
+    }
+  } else {
+    S lanes[kLanes];
+    store(lanes, a);
+    for (int i = 0; i < n; ++i) p[i] = lanes[i];
+  }
+}
+
+// A single value.
+LOGLOSS_INLINE float load_one(const Half* p) { return widen(*p); }
+LOGLOSS_INLINE float load_one(const BFloat16* p) { return widen(*p); }
+template <class T>
+LOGLOSS_INLINE T load_one(const T* p) {
+  return *p;
+}
+LOGLOSS_INLINE void store_one(Half* p, float a) { *p = narrow_half(a); }
+LOGLOSS_INLINE void store_one(BFloat16* p, float a) { *p = narrow_bfloat16(a); }
+template <class T>
+LOGLOSS_INLINE void store_one(T* p, T a) {
+  *p = a;
+}
+
+template <class S>
+LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, AllLanes, compute_t<S>) {
+  return load(p);
+}
+template <class S>
+LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, FirstLanes first, compute_t<S> fill) {
+  return load(p, first.n, fill);
+}
+template <class S, class T>
+LOGLOSS_INLINE void store(S* p, AllLanes, Vec<T> a) {
+  store(p, a);
+}
+template <class S, class T>
+LOGLOSS_INLINE void store(S* p, FirstLanes first, Vec<T> a) {
+  store(p, first.n, a);
+}
+
+// Across the lanes, in one fixed order: halves of 8, 4, 2, 1.
+
+template <class T>
+LOGLOSS_INLINE T reduce_add(Vec<T> a) {
+  T lane[kLanes];
+  store(lane, a);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
+  }
+  return lane[0];
+}
+template <class T>
+LOGLOSS_INLINE T reduce_max(Vec<T> a) {
+  T lane[kLanes];
+  store(lane, a);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+  }
+  return lane[0];
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

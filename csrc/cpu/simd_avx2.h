@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Native registers of the avx2 level (AVX2, FMA, F16C): what simd.h builds its 16 virtual lanes from.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "common/dtypes.h"
+#include "common/platform.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n lanes
+
+template <class T>
+struct Native;
+
+template <>
+struct Native<float> {
+  using Reg = __m256;
+  using Mask = __m256;
+  static constexpr int kWidth = 8;
+
+  static LOGLOSS_INLINE __m256i first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static LOGLOSS_INLINE Reg broadcast(float a) { return _mm256_set1_ps(a); }
+  static LOGLOSS_INLINE Reg load(const float* p) { return _mm256_loadu_ps(p); }
+  static LOGLOSS_INLINE Reg load(const float* p, int n, float fill) {
+    const __m256i mask = first(n);
+    return _mm256_blendv_ps(broadcast(fill), _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
+  }
+  static LOGLOSS_INLINE void store(float* p, Reg a) { _mm256_storeu_ps(p, a); }
+  static LOGLOSS_INLINE void store(float* p, int n, Reg a) { _mm256_maskstore_ps(p, first(n), a); }
+  static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
+  static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
+  static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
+  static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
+  static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
+  static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
+  static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+  static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm256_blendv_ps(b, a, m); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm256_andnot_ps(m, a); }
+  static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(m))); }
+  static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
+  }
+  static LOGLOSS_INLINE Reg and_bits(Reg a, std::int32_t b) {
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
+  }
+  static LOGLOSS_INLINE Reg or_bits(Reg a, std::int32_t b) {
+    return _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), kShift));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
+    return _mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(a), kShift));
+  }
+};
+
+template <>
+struct Native<double> {
+  using Reg = __m256d;
+  using Mask = __m256d;
+  static constexpr int kWidth = 4;
+
+  static LOGLOSS_INLINE __m256i first(int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
+  static LOGLOSS_INLINE Reg broadcast(double a) { return _mm256_set1_pd(a); }
+  static LOGLOSS_INLINE Reg load(const double* p) { return _mm256_loadu_pd(p); }
+  static LOGLOSS_INLINE Reg load(const double* p, int n, double fill) {
+    const __m256i mask = first(n);
+    return _mm256_blendv_pd(broadcast(fill), _mm256_maskload_pd(p, mask), _mm256_castsi256_pd(mask));
+  }
+  static LOGLOSS_INLINE void store(double* p, Reg a) { _mm256_storeu_pd(p, a); }
+  static LOGLOSS_INLINE void store(double* p, int n, Reg a) { _mm256_maskstore_pd(p, first(n), a); }
+  static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return _mm256_add_pd(a, b); }
+  static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return _mm256_sub_pd(a, b); }
+  static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return _mm256_mul_pd(a, b); }
+  static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return _mm256_div_pd(a, b); }
+  static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_pd(a, b, c); }
+  static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return _mm256_max_pd(a, b); }
+  static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
+  static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
+  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm256_blendv_pd(b, a, m); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm256_andnot_pd(m, a); }
+  static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_pd(m))); }
+  static LOGLOSS_INLINE Reg add_bits(Reg a, std::int64_t b) {
+    return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(a), _mm256_set1_epi64x(b)));
+  }
+  static LOGLOSS_INLINE Reg and_bits(Reg a, std::int64_t b) {
+    return _mm256_castsi256_pd(_mm256_and_si256(_mm256_castpd_si256(a), _mm256_set1_epi64x(b)));
+  }
+  static LOGLOSS_INLINE Reg or_bits(Reg a, std::int64_t b) {
+    return _mm256_castsi256_pd(_mm256_or_si256(_mm256_castpd_si256(a), _mm256_set1_epi64x(b)));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), kShift));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
+    return _mm256_castsi256_pd(_mm256_srli_epi64(_mm256_castpd_si256(a), kShift));
+  }
+};
+
+// Two float registers hold 16 lanes, four double registers do.
+LOGLOSS_INLINE void widen_registers(const __m256* a, __m256d* out) {
+  for (int i = 0; i < 2; ++i) {
+    out[2 * i] = _mm256_cvtps_pd(_mm256_castps256_ps128(a[i]));
+    out[2 * i + 1] = _mm256_cvtps_pd(_mm256_extractf128_ps(a[i], 1));
+  }
+}
+LOGLOSS_INLINE void narrow_registers(const __m256d* a, __m256* out) {
+  for (int i = 0; i < 2; ++i) out[i] = _mm256_set_m128(_mm256_cvtpd_ps(a[2 * i + 1]), _mm256_cvtpd_ps(a[2 * i]));
+}
+
+// 16 half-precision values <-> two float registers.
+LOGLOSS_INLINE void widen_half(const std::uint16_t* p, __m256* out) {
+  for (int i = 0; i < 2; ++i) out[i] = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * i)));
+}
+LOGLOSS_INLINE void narrow_half(const __m256* a, std::uint16_t* p) {
+  for (int i = 0; i < 2; ++i) {
+    const __m128i half = _mm256_cvtps_ph(a[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8 * i), half);
+  }
+}
+LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, __m256* out) {
+  for (int i = 0; i < 2; ++i) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * i)));
+    out[i] = _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
+}
+LOGLOSS_INLINE void narrow_bfloat16(const __m256* a, std::uint16_t* p) {
+  for (int i = 0; i < 2; ++i) {
+    const __m256i bits = _mm256_castps_si256(a[i]);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a[i], a[i], _CMP_UNORD_Q));
+    const __m256i kept = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc00000), nan);
+    const __m256i high = _mm256_srli_epi32(kept, 16);
+    const __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8 * i), half);
+  }
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Native registers of the neon level (aarch64): what simd.h builds its 16 virtual lanes from.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstdint>
+
+#include "common/dtypes.h"
+#include "common/platform.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
+
+template <class T>
+struct Native;
+
+template <>
+struct Native<float> {
+  using Reg = float32x4_t;
+  using Mask = uint32x4_t;
+  static constexpr int kWidth = 4;
+
+  static LOGLOSS_INLINE Reg broadcast(float a) { return vdupq_n_f32(a); }
+  static LOGLOSS_INLINE Reg load(const float* p) { return vld1q_f32(p); }
+  static LOGLOSS_INLINE void store(float* p, Reg a) { vst1q_f32(p, a); }
+  static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
+  static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
+  static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
+  static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return vdivq_f32(a, b); }
+  static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f32(c, a, b); }
+  // As x86: the second operand where the two do not compare (vmaxq would return the NaN).
+  static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return vceqq_f32(a, b); }
+  static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return vcltq_f32(a, b); }
+  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return vbslq_f32(m, a, b); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a), m));
+  }
+  static LOGLOSS_INLINE int count(Mask m) { return static_cast<int>(vaddvq_u32(vshrq_n_u32(m, 31))); }
+  static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b)));
+  }
+  static LOGLOSS_INLINE Reg and_bits(Reg a, std::int32_t b) {
+    return vreinterpretq_f32_s32(vandq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b)));
+  }
+  static LOGLOSS_INLINE Reg or_bits(Reg a, std::int32_t b) {
+    return vreinterpretq_f32_s32(vorrq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b)));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), kShift));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
+    return vreinterpretq_f32_u32(vshrq_n_u32(vreinterpretq_u32_f32(a), kShift));
+  }
+};
+
+template <>
+struct Native<double> {
+  using Reg = float64x2_t;
+  using Mask = uint64x2_t;
+  static constexpr int kWidth = 2;
+
+  static LOGLOSS_INLINE Reg broadcast(double a) { return vdupq_n_f64(a); }
+  static LOGLOSS_INLINE Reg load(const double* p) { return vld1q_f64(p); }
+  static LOGLOSS_INLINE void store(double* p, Reg a) { vst1q_f64(p, a); }
+  static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return vaddq_f64(a, b); }
+  static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return vsubq_f64(a, b); }
+  static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return vmulq_f64(a, b); }
+  static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return vdivq_f64(a, b); }
+  static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f64(c, a, b); }
+  static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
+  static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return vceqq_f64(a, b); }
+  static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return vcltq_f64(a, b); }
+  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return vbslq_f64(m, a, b); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) {
+    return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(a), m));
+  }
+  static LOGLOSS_INLINE int count(Mask m) { return static_cast<int>(vaddvq_u64(vshrq_n_u64(m, 63))); }
+  static LOGLOSS_INLINE Reg add_bits(Reg a, std::int64_t b) {
+    return vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(a), vdupq_n_s64(b)));
+  }
+  static LOGLOSS_INLINE Reg and_bits(Reg a, std::int64_t b) {
+    return vreinterpretq_f64_s64(vandq_s64(vreinterpretq_s64_f64(a), vdupq_n_s64(b)));
+  }
+  static LOGLOSS_INLINE Reg or_bits(Reg a, std::int64_t b) {
+    return vreinterpretq_f64_s64(vorrq_s64(vreinterpretq_s64_f64(a), vdupq_n_s64(b)));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
+    return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(a), kShift));
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
+    return vreinterpretq_f64_u64(vshrq_n_u64(vreinterpretq_u64_f64(a), kShift));
+  }
+};
+
+// Four float registers hold 16 lanes, eight double registers do.
+LOGLOSS_INLINE void widen_registers(const float32x4_t* a, float64x2_t* out) {
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = vcvt_f64_f32(vget_low_f32(a[i]));
+    out[2 * i + 1] = vcvt_high_f64_f32(a[i]);
+  }
+}
+LOGLOSS_INLINE void narrow_registers(const float64x2_t* a, float32x4_t* out) {
+  for (int i = 0; i < 4; ++i) out[i] = vcvt_high_f32_f64(vcvt_f32_f64(a[2 * i]), a[2 * i + 1]);
+}
+
+// 16 half-precision values <-> four float registers.
+LOGLOSS_INLINE void widen_half(const std::uint16_t* p, float32x4_t* out) {
+  for (int i = 0; i < 4; ++i) out[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
+}
+LOGLOSS_INLINE void narrow_half(const float32x4_t* a, std::uint16_t* p) {
+  for (int i = 0; i < 4; ++i) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a[i])));
+}
+LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, float32x4_t* out) {
+  for (int i = 0; i < 4; ++i) out[i] = vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16));
+}
+LOGLOSS_INLINE void narrow_bfloat16(const float32x4_t* a, std::uint16_t* p) {
+  for (int i = 0; i < 4; ++i) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(a[i]);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
+    const uint32x4_t number = vceqq_f32(a[i], a[i]);
+    const uint32x4_t kept = vbslq_u32(number, rounded, vdupq_n_u32(0x7fc00000));
+    vst1_u16(p + 4 * i, vshrn_n_u32(kept, 16));
+  }
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

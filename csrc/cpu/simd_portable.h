@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Registers of the portable level: GCC/Clang vector extensions of 16 bytes, which every target can compile.
+//
+// There is no fused multiply-add here: `fma` multiplies, rounds, adds, rounds.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "common/dtypes.h"
+#include "common/half.h"
+#include "common/platform.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+inline constexpr bool kFusedMultiplyAdd = false;
+inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
+
+template <class T>
+struct Native {
+  using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  using UInt = std::make_unsigned_t<Int>;
+  typedef T Reg __attribute__((vector_size(16)));
+  typedef Int Mask __attribute__((vector_size(16)));
+  typedef UInt Bits __attribute__((vector_size(16)));
+  static constexpr int kWidth = 16 / sizeof(T);
+
+  static LOGLOSS_INLINE Reg broadcast(T a) { return a - Reg{}; }
+  static LOGLOSS_INLINE Reg load(const T* p) {
+    Reg a;
+    __builtin_memcpy(&a, p, sizeof a);
+    return a;
+  }
+  static LOGLOSS_INLINE void store(T* p, Reg a) { __builtin_memcpy(p, &a, sizeof a); }
+  static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return a + b; }
+  static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return a - b; }
+  static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return a * b; }
+  static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return a / b; }
+  static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
+  static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return a > b ? a : b; }
+  static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return a == b; }
+  static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return a < b; }
+  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return m ? a : b; }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return (Reg)(~m & (Mask)a); }
+  static LOGLOSS_INLINE int count(Mask m) {
+    Int sum = 0;
+    for (int i = 0; i < kWidth; ++i) sum -= m[i];
+    return static_cast<int>(sum);
+  }
+  static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return (Reg)((Bits)a + static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return (Reg)((Bits)a & static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return (Reg)((Bits)a | static_cast<UInt>(b)); }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
+    return (Reg)((Bits)a << kShift);
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
+    return (Reg)((Bits)a >> kShift);
+  }
+};
+
+using FloatReg = Native<float>::Reg;
+using DoubleReg = Native<double>::Reg;
+
+// Four float registers hold 16 lanes, eight double registers do.
+LOGLOSS_INLINE void widen_registers(const FloatReg* a, DoubleReg* out) {
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = DoubleReg{a[i][0], a[i][1]};
+    out[2 * i + 1] = DoubleReg{a[i][2], a[i][3]};
+  }
+}
+LOGLOSS_INLINE void narrow_registers(const DoubleReg* a, FloatReg* out) {
+  for (int i = 0; i < 4; ++i) {
+    const DoubleReg low = a[2 * i], high = a[2 * i + 1];
+    out[i] = FloatReg{static_cast<float>(low[0]), static_cast<float>(low[1]), static_cast<float>(high[0]),
+                      static_cast<float>(high[1])};
+  }
+}
+
+// 16 half-precision values <-> four float registers.
+LOGLOSS_NOINLINE inline void widen_half(const std::uint16_t* p, FloatReg* out) {
+  for (int i = 0; i < 16; ++i) out[i / 4][i % 4] = widen(Half{p[i]});
+}
+LOGLOSS_NOINLINE inline void narrow_half(const FloatReg* a, std::uint16_t* p) {
+  for (int i = 0; i < 16; ++i) p[i] = narrow_half(a[i / 4][i % 4]).bits;
+}
+LOGLOSS_NOINLINE inline void widen_bfloat16(const std::uint16_t* p, FloatReg* out) {
+  for (int i = 0; i < 16; ++i) out[i / 4][i % 4] = widen(BFloat16{p[i]});
+}
+LOGLOSS_NOINLINE inline void narrow_bfloat16(const FloatReg* a, std::uint16_t* p) {
+  for (int i = 0; i < 16; ++i) p[i] = narrow_bfloat16(a[i / 4][i % 4]).bits;
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

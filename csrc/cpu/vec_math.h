@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// exp, log and log1p over Vec<float> and Vec<double>; every bound below is enforced by tests/test_vec_math.py, for
+// float over every value of the range.
+//
+//   function    max ulp float   max ulp double   range                   results at the edges
+//   exp         1.02 (2.0)      1.02 (2.0)       all                     +inf above, 0 below, subnormals, NaN kept
+//   log         0.85 (1.0)      0.85 (1.0)       all                     -inf at +-0, NaN below 0, +inf at +inf
+//   log1p       1.50 (1.5)      1.50 (1.5)       all                     -inf at -1, NaN below, -0 kept, +inf at +inf
+//
+// In brackets: the portable level, which has no fused multiply-add. Division is the only operation besides add,
+// multiply and fma, and all of them are rounded as IEEE 754 says: no estimates, no calls to the C library.
+//
+// The polynomials are minimax fits made for this project (Lawson's iteration on Chebyshev nodes in 50 digits; the
+// coefficients are rounded one by one from the lowest, the rest being fitted again each time).
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+template <class T>
+struct FloatFormat;
+
+template <>
+struct FloatFormat<float> {
+  static constexpr int kFraction = 23;              // bits of the fraction
+  static constexpr int kBias = 127;                 // of the exponent
+  static constexpr float kRound = 0x1.8p23f;        // adding it rounds to an integer, held in the low bits
+  static constexpr float kTwoToFraction = 0x1p23f;  // its low bits hold an integer too
+  static constexpr BitsOf<float> kFractionMask = 0x7fffff;
+  static constexpr BitsOf<float> kOne = 0x3f800000;
+  static constexpr BitsOf<float> kTwoToFractionBits = 0x4b000000;
+  static constexpr BitsOf<float> kSqrtHalf = 0x3f3504f3;
+  static constexpr float kSmallestNormal = 0x1p-126f;
+  static constexpr float kLargest = 0x1.fffffep127f;
+};
+
+template <>
+struct FloatFormat<double> {
+  static constexpr int kFraction = 52;
+  static constexpr int kBias = 1023;
+  static constexpr double kRound = 0x1.8p52;
+  static constexpr double kTwoToFraction = 0x1p52;
+  static constexpr BitsOf<double> kFractionMask = 0xfffffffffffff;
+  static constexpr BitsOf<double> kOne = 0x3ff0000000000000;
+  static constexpr BitsOf<double> kTwoToFractionBits = 0x4330000000000000;
+  static constexpr BitsOf<double> kSqrtHalf = 0x3fe6a09e667f3bcd;
+  static constexpr double kSmallestNormal = 0x1p-1022;
+  static constexpr double kLargest = 0x1.fffffffffffffp1023;
+};
+
+template <class T>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+  static constexpr float kLog2e = 0x1.715476p+0f;
+  // ln 2 = high + low; high has 16 bits, so n * high is exact for |n| < 2^8, and x - n * high for any n under fma.
+  static constexpr float kLn2High = 0x1.62e4p-1f;
+  static constexpr float kLn2Low = 0x1.7f7d1cp-20f;
+  // e^r = 1 + r + r^2 q(r) for |r| <= ln 2 / 2, to 0.05 ulp.
+  static constexpr float q[] = {0x1p-1f, 0x1.55548ep-3f, 0x1.555462p-5f, 0x1.123b86p-7f, 0x1.6db0f0p-10f};
+  static constexpr float kOverflow = 89.0f;     // e^x = inf from here on
+  static constexpr float kUnderflow = -105.0f;  // e^x = 0 up to here
+};
+
+template <>
+struct ExpConstants<double> {
+  static constexpr double kLog2e = 0x1.71547652b82fep+0;
+  static constexpr double kLn2High = 0x1.62e42feep-1;  // 32 bits
+  static constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
+  // To 0.05 ulp.
+  static constexpr double q[] = {0x1p-1,
+                                 0x1.5555555555500p-3,
+                                 0x1.5555555553178p-5,
+                                 0x1.1111111128ceep-7,
+                                 0x1.6c16c17cf55cap-10,
+                                 0x1.a01a011b0a236p-13,
+                                 0x1.a019aa80ce1f7p-16,
+                                 0x1.71df568589a66p-19,
+                                 0x1.28a0440bbc0d4p-22,
+                                 0x1.ad2039c5b5852p-26};
+  static constexpr double kOverflow = 710.0;
+  static constexpr double kUnderflow = -746.0;
+};
+
+// c[0] + c[1] x + ... by Horner's rule.
+template <class T, int kTerms>
+LOGLOSS_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kTerms]) {
+  Vec<T> sum(c[kTerms - 1]);
+  for (int i = kTerms - 2; i >= 0; --i) sum = fma(sum, x, Vec<T>(c[i]));
+  return sum;
+}
+
+// e^r - 1 for r = x - n ln 2, |r| <= ln 2 / 2 (a little more, where n was rounded the other way).
+template <class T>
+LOGLOSS_INLINE Vec<T> exp_reduced_m1(Vec<T> x, Vec<T> n) {
+  using E = ExpConstants<T>;
+  Vec<T> r = fma(n, Vec<T>(-E::kLn2High), x);
+  r = fma(n, Vec<T>(-E::kLn2Low), r);
+  return fma(r * r, polynomial(r, E::q), r);
+}
+
+// 2^n for integers n in the exponent range.
+template <class T>
+LOGLOSS_INLINE Vec<T> power_of_two(Vec<T> n) {
+  using F = FloatFormat<T>;
+  return shift_left_bits<F::kFraction>(n + Vec<T>(F::kRound + F::kBias));
+}
+
+template <class T>
+LOGLOSS_INLINE Vec<T> round_to_integer(Vec<T> x) {
+  return (x + Vec<T>(FloatFormat<T>::kRound)) - Vec<T>(FloatFormat<T>::kRound);
+}
+
+// e^x. 2^n is applied in two halves, so that a subnormal result is rounded once.
+template <class T>
+LOGLOSS_INLINE Vec<T> exp(Vec<T> x) {
+  using E = ExpConstants<T>;
+  x = max(Vec<T>(E::kUnderflow), x);
+  x = select(Vec<T>(E::kOverflow) < x, Vec<T>(E::kOverflow), x);
+  const Vec<T> n = round_to_integer(x * Vec<T>(E::kLog2e));
+  const Vec<T> half = round_to_integer(n * Vec<T>(T(0.5)));
+  const Vec<T> p = Vec<T>(T(1)) + exp_reduced_m1(x, n);
+  return (p * power_of_two(half)) * power_of_two(n - half);
+}
+
+// 2^(kHeadroom - K) e^x for the terms of a row whose largest element is near K ln 2: the largest term is near
+// 2^kHeadroom, and a term is flushed to zero only where it is below 2^-(2 kHeadroom) of it, too small to change any
+// result, a subnormal softmax included. x may be -inf; NaN is kept. 1.02 ulp where not flushed.
+//
+// K may differ from lane to lane; moving to another K scales every term by a power of two, which is exact.
+template <class T>
+class ScaledExp {
+ public:
+  // 2^64 leaves room for sums of 2^62 terms in float; 190 binary orders stay below the largest term.
+  static constexpr int kHeadroom = sizeof(T) == 4 ? 64 : 512;
+
+  LOGLOSS_INLINE explicit ScaledExp(Vec<T> K)
+      : round_(Vec<T>(F::kRound + T(F::kBias + kHeadroom)) - K),
+        lowest_((K - Vec<T>(T(F::kBias + kHeadroom))) * Vec<T>(kLn2)) {}
+
+  // scale (1 + m1), before the rounding: scale is 2^(n - K + kHeadroom), 0 where the result is flushed.
+  struct Parts {
+    Vec<T> scale, m1;
+  };
+  LOGLOSS_INLINE Parts parts(Vec<T> x) const {
+    x = max(lowest_, x);
+    const Vec<T> rounded = fma(x, Vec<T>(ExpConstants<T>::kLog2e), round_);
+    return {shift_left_bits<F::kFraction>(rounded), exp_reduced_m1(x, rounded - round_)};
+  }
+  LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const {
+    const Parts e = parts(x);
+    return fma(e.scale, e.m1, e.scale);
+  }
+
+ private:
+  using F = FloatFormat<T>;
+  static constexpr T kLn2 = T(0x1.62e42fefa39efp-1);
+  Vec<T> round_;
+  Vec<T> lowest_;
+};
+
+template <class T>
+struct LogConstants;
+
+template <>
+struct LogConstants<float> {
+  // log(1 + f) = f + f^2 q(f) for sqrt(1/2) <= 1 + f < sqrt(2), to 0.1 ulp.
+  static constexpr float q[] = {-0.5f,          0x1.555554p-2f,  -0x1.00022ap-2f, 0x1.99a026p-3f, -0x1.547162p-3f,
+                                0x1.22d74ep-3f, -0x1.0d8c58p-3f, 0x1.0571eap-3f,  -0x1.38c326p-4f};
+};
+
+template <>
+struct LogConstants<double> {
+  // With s = f / (2 + f): log(1 + f) = 2 s + s^3 q(s^2), to 0.02 ulp.
+  static constexpr double q[] = {0x1.5555555555593p-1, 0x1.999999997f995p-2, 0x1.2492494233606p-2, 0x1.c71c51ce2a7dbp-3,
+                                 0x1.74664c0afbae2p-3, 0x1.39a0504ae0fbbp-3, 0x1.2f1484cca2564p-3};
+};
+
+// log(1 + f) - f for sqrt(1/2) <= 1 + f < sqrt(2).
+LOGLOSS_INLINE Vec<float> log1p_minus_argument(Vec<float> f) { return (f * f) * polynomial(f, LogConstants<float>::q); }
+LOGLOSS_INLINE Vec<double> log1p_minus_argument(Vec<double> f) {
+  // 2 s = f - f^2/2 + s f^2/2
+  const Vec<double> s = f / (Vec<double>(2.0) + f);
+  const Vec<double> z = s * s;
+  const Vec<double> half_square = Vec<double>(0.5) * f * f;
+  return fma(s, fma(z, polynomial(z, LogConstants<double>::q), half_square), Vec<double>(0.0) - half_square);
+}
+
+// n ln 2 + log(1 + f), the two large parts added exactly (Fast2Sum).
+template <class T>
+LOGLOSS_INLINE Vec<T> log_assemble(Vec<T> n, Vec<T> f) {
+  using E = ExpConstants<T>;
+  const Vec<T> high = n * Vec<T>(E::kLn2High);
+  const Vec<T> sum = high + f;
+  const Vec<T> lost = f - (sum - high);
+  return sum + (log1p_minus_argument(f) + fma(n, Vec<T>(E::kLn2Low), lost));
+}
+
+// x = m 2^n with sqrt(1/2) <= m < sqrt(2), for normal x > 0.
+template <class T>
+LOGLOSS_INLINE void split_exponent(Vec<T> x, Vec<T>* m, Vec<T>* n) {
+  using F = FloatFormat<T>;
+  const Vec<T> moved = add_bits(x, F::kOne - F::kSqrtHalf);
+  const Vec<T> biased = or_bits(shift_right_bits<F::kFraction>(moved), F::kTwoToFractionBits);
+  *n = biased - Vec<T>(F::kTwoToFraction + F::kBias);
+  *m = add_bits(and_bits(moved, F::kFractionMask), F::kSqrtHalf);
+}
+
+// The value at the edges of the logarithm's domain, `inside` within it.
+template <class T>
+LOGLOSS_INLINE Vec<T> log_edges(Vec<T> x, Vec<T> inside) {
+  constexpr T kInfinity = T(__builtin_inf());
+  const Vec<T> zero(T(0));
+  Vec<T> out = select(zero < x, inside, Vec<T>(T(__builtin_nan(""))));
+  out = select(x == zero, Vec<T>(-kInfinity), out);
+  return select(x == Vec<T>(kInfinity), x, out);
+}
+
+// log x.
+template <class T>
+LOGLOSS_INLINE Vec<T> log(Vec<T> x) {
+  using F = FloatFormat<T>;
+  const auto subnormal = x < Vec<T>(F::kSmallestNormal);
+  const Vec<T> normal = select(subnormal, x * Vec<T>(F::kTwoToFraction), x);
+  Vec<T> m, n;
+  split_exponent(normal, &m, &n);
+  n = select(subnormal, n - Vec<T>(T(F::kFraction)), n);
+  return log_edges(x, log_assemble(n, m - Vec<T>(T(1))));
+}
+
+// log(1 + x): 1 + x is rounded to u, and what was lost is added to the reduced argument.
+template <class T>
+LOGLOSS_INLINE Vec<T> log1p(Vec<T> x) {
+  using F = FloatFormat<T>;
+  const Vec<T> one(T(1));
+  const Vec<T> u = one + x;
+  Vec<T> lost = select(x < one, x - (u - one), one - (u - x));
+  lost = clear(Vec<T>(F::kTwoToFraction * T(4)) < x, lost);
+  Vec<T> m, n;
+  split_exponent(u, &m, &n);
+  const Vec<T> reduced = fma(lost, power_of_two(max(Vec<T>(T(-64)), Vec<T>(T(0)) - n)), m - one);
+  const Vec<T> f = select(n == Vec<T>(T(0)), x, reduced);
+  return log_edges(u, log_assemble(n, f));
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

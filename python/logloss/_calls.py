@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Checked arguments handed to the kernels: outputs, edge cases without elements, reductions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from logloss import _core, _validate
+from logloss._reduction import LossCall, loss_call, upstream
+from logloss._validate import Array
+
+# ---------------------------------------------------------------------------------- softmax family
+
+
+def rows_of(input: ArrayLike, axis: Any) -> tuple[Array, int]:
+    """Check logits and axis; a number counts as a row of one class."""
+    x = _validate.float_array("input", input)
+    return (x if x.ndim else x.reshape(1)), _validate.axis_index(axis, x.ndim)
+
+
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """`dtype` in the byte order of this machine."""
+    return dtype.newbyteorder("=")
+
+
+def softmax_like(
+    kernel: Callable[[Array, int, Array], None], input: ArrayLike, axis: Any, out: Array | None
+) -> Array:
+    """Run log_softmax or softmax."""
+    x, position = rows_of(input, axis)
+    result = _validate.output_array(out, np.asarray(input))
+    if x.size:
+        kernel(x, position, result.reshape(x.shape))
+    return result
+
+
+def softmax_like_backward(
+    kernel: Callable[[Array, Array, int, Array], None],
+    grad_output: ArrayLike,
+    input: ArrayLike,
+    axis: Any,
+    out: Array | None,
+) -> Array:
+    """Run the gradient of log_softmax or softmax."""
+    x, position = rows_of(input, axis)
+    shape = np.shape(input)
+    given = np.asarray(grad_output)
+    if given.dtype == x.dtype:
+        grad = given
+    else:
+        grad = _validate.real_array("grad_output", given, native(x.dtype))
+    _validate.same_shape("grad_output", grad.shape, shape)
+    result = _validate.output_array(out, np.asarray(input), may_alias=(given,))
+    if x.size:
+        kernel(grad.reshape(x.shape), x, position, result.reshape(x.shape))
+    return result
+
+
+def summed_shape(shape: tuple[int, ...], axis: int, *, keepdims: bool) -> tuple[int, ...]:
+    """Return the shape that remains when `axis` is summed; that of a number is ()."""
+    if not shape:
+        return ()
+    return shape[:axis] + ((1,) if keepdims else ()) + shape[axis + 1 :]
+
+
+def logsumexp(input: ArrayLike, axis: Any, *, keepdims: bool) -> Array:
+    """Run logsumexp."""
+    x, position = rows_of(input, axis)
+    result = summed_shape(np.shape(input), position, keepdims=keepdims)
+    if x.size == 0:
+        return np.full(result, -np.inf).astype(native(x.dtype))
+    lse: Array = _core.logsumexp(x, position)
+    with np.errstate(over="ignore"):  # a float16 sum beyond 65504 is inf
+        return lse.astype(native(x.dtype)).reshape(result)
+
+
+def logsumexp_backward(
+    grad_output: ArrayLike, input: ArrayLike, axis: Any, *, keepdims: bool, out: Array | None
+) -> Array:
+    """Run the gradient of logsumexp."""
+    x, position = rows_of(input, axis)
+    given = np.asarray(grad_output)
+    grad = _validate.real_array("grad_output", given, np.dtype(np.float64))
+    result = summed_shape(np.shape(input), position, keepdims=keepdims)
+    if grad.shape != ():
+        _validate.same_shape("grad_output", grad.shape, result)
+    gradient = _validate.output_array(out, np.asarray(input), others=(given,))
+    if x.size:
+        grad_rows = np.ascontiguousarray(np.broadcast_to(grad, result)).reshape(-1)
+        _core.logsumexp_backward(grad_rows, x, position, gradient.reshape(x.shape))
+    return gradient
+
+
+# ------------------------------------------------------------------------------------------ losses
+
+LossKernel = Callable[..., _core.ExactSum | None]
+
+
+class Gradient:
+    """The array a gradient is written to, by way of a wider one where the logits were promoted."""
+
+    def __init__(
+        self, call: LossCall, out: Array | None, input: ArrayLike, others: tuple[Any, ...]
+    ) -> None:
+        given = tuple(np.asarray(other) for other in others if other is not None)
+        original = np.asarray(input)
+        self.result = _validate.output_array(out, original, others=given)
+        promoted = call.input.dtype != original.dtype
+        self.computed = np.empty(call.input.shape, call.input.dtype) if promoted else self.result
+
+    def finish(self) -> Array:
+        """Return the gradient in the dtype of the logits as they were given."""
+        if self.computed is not self.result:
+            with np.errstate(over="ignore", under="ignore"):
+                self.result[...] = self.computed
+        return self.result
+
+
+def loss(kernel: LossKernel, call: LossCall) -> float | Array:
+    """The loss alone."""
+    return _run(kernel, call, None, 0.0, None)
+
+
+def loss_backward(
+    kernel: LossKernel, call: LossCall, grad_output: Any, gradient: Gradient
+) -> Array:
+    """The gradient alone, times `grad_output`."""
+    scale, grad_rows = upstream(grad_output, call)
+    if call.input.size:
+        kernel(
+            call.input,
+            call.axis,
+            call.target,
+            weight=call.weight,
+            smoothing=call.smoothing,
+            grad=gradient.computed,
+            grad_scale=scale * _mean_factor(call),
+            grad_rows=grad_rows,
+        )
+    return gradient.finish()
+
+
+def loss_value_and_grad(
+    kernel: LossKernel, call: LossCall, gradient: Gradient
+) -> tuple[float | Array, Array]:
+    """The loss and the gradient of it (of its sum for "none")."""
+    value = _run(kernel, call, gradient.computed, _mean_factor(call), None)
+    return value, gradient.finish()
+
+
+def _mean_factor(call: LossCall) -> float:
+    """1, or for "mean" one over the divisor: infinite where nothing has weight."""
+    if call.reduction != "mean":
+        return 1.0
+    divisor = call.divisor().value()
+    return 1.0 / divisor if divisor else math.inf
+
+
+def _run(
+    kernel: LossKernel,
+    call: LossCall,
+    grad: Array | None,
+    grad_scale: float,
+    hit: NDArray[np.uint8] | None,
+) -> float | Array:
+    per_sample = call.reduction == "none"
+    if call.input.size == 0:
+        # Sums over no classes: torch gives -0.0 where it negates such a sum.
+        zero = 0.0 if call.indices else -0.0
+        if per_sample:
+            return np.full(call.shape, zero, call.loss_dtype)
+        return zero if call.reduction == "sum" else math.nan
+    losses = np.empty(call.shape, call.loss_dtype) if per_sample else None
+    total = kernel(
+        call.input,
+        call.axis,
+        call.target,
+        weight=call.weight,
+        smoothing=call.smoothing,
+        want_sum=not per_sample,
+        loss=losses,
+        hit=hit,
+        grad=grad,
+        grad_scale=grad_scale,
+    )
+    if losses is not None:
+        return losses
+    assert total is not None
+    return total.quotient(call.divisor()) if call.reduction == "mean" else total.value()
+
+
+# -------------------------------------------------------------------------------------- evaluation
+
+
+class RowScores(NamedTuple):
+    """
+    What one sweep over logits tells of each sample, in C order of the target.
+
+    Ignored samples have loss, weight, hit and valid 0. A hit is a target that is the first of the
+    largest logits.
+    """
+
+    loss: Array
+    weight: Array
+    hit: NDArray[np.uint8]
+    valid: NDArray[np.uint8]
+
+
+def score_rows(
+    input: ArrayLike,
+    target: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    axis: int | None = None,
+) -> RowScores:
+    """Score class indices, sample by sample; arguments and errors as `cross_entropy`."""
+    call = loss_call(
+        input,
+        target,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction="none",
+        label_smoothing=label_smoothing,
+        axis=axis,
+        probabilities=False,
+    )
+    hit = np.zeros(call.target.size, np.uint8)
+    losses = np.asarray(_run(_core.cross_entropy, call, None, 0.0, hit)).reshape(-1)
+    valid = (call.target >= 0).view(np.uint8)
+    if call.weight is None:
+        weights = valid.astype(losses.dtype)
+    else:
+        # Ignored rows have class -1, which reads the last weight.
+        weights = np.where(valid, call.weight[call.target], 0) if call.weight.size else losses
+    return RowScores(losses, weights, hit, valid)
+
+
+def as_bfloat16(array: NDArray[np.uint16]) -> Array:
+    """See the bits of bfloat16 values, stored as uint16, as an array that every function takes."""
+    return array.view(_validate.RAW_BFLOAT16.newbyteorder(array.dtype.byteorder))

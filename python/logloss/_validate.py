@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every check of an argument, and every message: what was wrong, what was got, what is expected."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+FLOATS = "float16, bfloat16, float32 or float64"
+REDUCTIONS = ("none", "mean", "sum")
+
+# The dtype objects that arrays of native byte order carry, by identity: the quick way through.
+_COMMON_FLOATS = frozenset((np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)))
+# bfloat16 values as two bytes, for arrays that come without ml_dtypes (see _calls.as_bfloat16).
+RAW_BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Tell whether kernels read `dtype`; bfloat16 is recognised without importing ml_dtypes."""
+    return (
+        dtype in _COMMON_FLOATS
+        or (dtype.kind == "f" and dtype.itemsize in (2, 4, 8))
+        or is_bfloat16(dtype)
+    )
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Tell ml_dtypes' bfloat16 or its raw form from every other dtype."""
+    return dtype.itemsize == 2 and (dtype.name == "bfloat16" or dtype.names == RAW_BFLOAT16.names)
+
+
+def float_array(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of a floating-point dtype, without a copy; TypeError for others."""
+    array = np.asarray(value)
+    if array.dtype not in _COMMON_FLOATS and not is_float(array.dtype):
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected {FLOATS}")
+    return array
+
+
+def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """`value` as a C-contiguous native array of `dtype`; TypeError unless real numbers."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" and not is_bfloat16(array.dtype):
+        raise TypeError(f"{name}: got {_dtype_or_type(value, array)}, expected real numbers")
+    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+
+
+def _dtype_or_type(value: Any, array: Array) -> str:
+    """What to call a value that is not numeric: its type unless it came as an array."""
+    return f"dtype {array.dtype}" if array.dtype.kind != "O" else repr(value)
+
+
+def axis_index(axis: Any, ndim: int) -> int:
+    """`axis` as a number in [0, ndim); a 0-d array has axes 0 and -1."""
+    try:
+        index = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis: got {type(axis).__name__}, expected an integer") from None
+    axes = max(ndim, 1)
+    if not -axes <= index < axes:
+        raise np.exceptions.AxisError(index, axes)
+    return index % axes
+
+
+def class_axis(axis: Any, ndim: int) -> int:
+    """Resolve the class axis of a loss: None is 0 for 1-D input, else 1."""
+    if ndim == 0:
+        raise ValueError("input: got shape (), expected at least one axis, of the classes")
+    if axis is None:
+        return 0 if ndim == 1 else 1
+    return axis_index(axis, ndim)
+
+
+def same_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """ValueError unless `shape` is `expected`."""
+    if shape != expected:
+        raise ValueError(f"{name}: got shape {shape}, expected {expected}")
+
+
+def check_reduction(reduction: Any) -> None:
+    """ValueError unless `reduction` is one of the three."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction: got {reduction!r}, expected 'none', 'mean' or 'sum'")
+
+
+def check_label_smoothing(label_smoothing: Any) -> float:
+    """`label_smoothing` as a float in [0, 1]."""
+    if isinstance(label_smoothing, (str, bytes)) or not hasattr(label_smoothing, "__float__"):
+        got = "None" if label_smoothing is None else type(label_smoothing).__name__
+        raise TypeError(f"label_smoothing: got {got}, expected a number in [0, 1]")
+    smoothing = float(label_smoothing)
+    if not 0.0 <= smoothing <= 1.0:
+        raise ValueError(f"label_smoothing: got {smoothing}, expected a number in [0, 1]")
+    return smoothing
+
+
+def check_ignore_index(ignore_index: Any) -> int:
+    """`ignore_index` as an integer."""
+    try:
+        return operator.index(ignore_index)
+    except TypeError:
+        got = "None" if ignore_index is None else type(ignore_index).__name__
+        raise TypeError(f"ignore_index: got {got}, expected an integer") from None
+
+
+def class_weight(weight: Any, classes: int, dtype: np.dtype[Any]) -> Array:
+    """`weight` as one number for each class, of the dtype that the kernel computes in."""
+    array = real_array("weight", weight, dtype)
+    same_shape("weight", array.shape, (classes,))
+    return array
+
+
+def target_array(target: ArrayLike, input: Array, axis: int, *, probabilities: bool) -> Array:
+    """
+    `target` as integers of the shape of `input` without `axis`, or as class probabilities.
+
+    Floating-point targets of the shape of `input` are probabilities, where the loss takes those.
+    """
+    array = np.asarray(target)
+    shape = input.shape[:axis] + input.shape[axis + 1 :]
+    if array.dtype.kind in "iu":
+        # One sample without a batch axis may come as an array of one index.
+        if array.shape != shape and not (input.ndim == 1 and array.shape == (1,)):
+            _refuse_integer_target(array, input, shape, probabilities=probabilities)
+        return array
+    if probabilities and array.shape == input.shape and is_float(array.dtype):
+        return array
+    got = f"dtype {array.dtype} and shape {array.shape}" if target is not None else "None"
+    expected = f"integers of shape {shape}"
+    if probabilities:
+        expected += f" (class indices) or floats of shape {input.shape} (class probabilities)"
+    raise TypeError(f"target: got {got}, expected {expected}")
+
+
+def _refuse_integer_target(
+    target: Array, input: Array, shape: tuple[int, ...], *, probabilities: bool
+) -> NoReturn:
+    if probabilities and target.shape == input.shape:
+        raise TypeError(
+            f"target: got dtype {target.dtype} with the shape of input, {target.shape}: expected "
+            f"floats (class probabilities), or integers of shape {shape} (class indices)"
+        )
+    raise ValueError(f"target: got shape {target.shape}, expected {shape}")
+
+
+def bad_class(target: Array, first_bad: int, classes: int) -> IndexError:
+    """Name the first target that is out of range; `.position` and `.value` hold it."""
+    position = tuple(int(i) for i in np.unravel_index(first_bad, target.shape))
+    value = int(target[position])
+    where = position[0] if len(position) == 1 else position
+    at = f" at position {where}" if position else ""
+    error = IndexError(f"target: got {value}{at}, expected a class in [0, {classes})")
+    error.position = position  # type: ignore[attr-defined]
+    error.value = value  # type: ignore[attr-defined]
+    return error
+
+
+def output_array(
+    out: Any, input: Array, *, may_alias: tuple[Array, ...] = (), others: tuple[Array, ...] = ()
+) -> Array:
+    """
+    `out`, or a new array like `input`.
+
+    `out` may be one of `may_alias` itself; a part of one, or any of `others`, it must not touch.
+    """
+    if out is None:
+        dtype = input.dtype if input.dtype.isnative else input.dtype.newbyteorder("=")
+        return np.empty_like(input, dtype=dtype, subok=False)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out: got {type(out).__name__}, expected a NumPy array")
+    expected = input.dtype.newbyteorder("=")
+    if out.dtype != expected and out is not input:
+        raise TypeError(f"out: got dtype {out.dtype}, expected {expected}")
+    same_shape("out", out.shape, input.shape)
+    if not out.flags.writeable:
+        raise ValueError("out: got a read-only array, expected a writable one")
+    if any(stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True)):
+        raise ValueError("out: got an array whose elements overlap, expected separate ones")
+    for other in (input, *may_alias):
+        if not _same_elements(out, other) and _overlap(out, other):
+            raise ValueError("out: got an array that overlaps an argument in part")
+    for other in others:
+        if _overlap(out, other):
+            raise ValueError("out: got an array that overlaps another argument")
+    return out
+
+
+def _same_elements(a: Array, b: Array) -> bool:
+    return (
+        a.__array_interface__["data"] == b.__array_interface__["data"]
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+    )
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=100_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def number(name: str, value: Any) -> float:
+    """`value` as a float: a real number, or an array of shape ()."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    array = real_array(name, value, np.dtype(np.float64))
+    same_shape(name, array.shape, ())
+    return float(array)

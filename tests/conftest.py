@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+DTYPE_NAMES = ("float16", "bfloat16", "float32", "float64")
+
+
+def named_dtype(name: str) -> np.dtype[Any]:
+    """The dtype of that name; skips the test where bfloat16 has no provider."""
+    if name != "bfloat16":
+        return np.dtype(name)
+    module = pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes")
+    return np.dtype(module.bfloat16)
+
+
+@pytest.fixture(params=DTYPE_NAMES)
+def dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
+    """Each input type in turn."""
+    return named_dtype(request.param)
+
+
+@pytest.fixture(params=("float16", "bfloat16"))
+def half_dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
+    """The two types of 16 bits."""
+    return named_dtype(request.param)
+
+
+@pytest.fixture(params=("float32", "float64"))
+def wide_dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
+    """The two types that per-sample losses may have."""
+    return np.dtype(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
