@@ -148,9 +148,7 @@ def test_float32_sampled(function: str) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_float32_every_value(function: str, request: pytest.FixtureRequest) -> None:
-    if "exhaustive" not in request.config.getoption("markexpr"):
-        pytest.skip("takes minutes: run with -m exhaustive")
+def test_float32_every_value(function: str) -> None:
     report(function, "float32", strided_maxima(function, 1))
 
 

@@ -23,7 +23,7 @@ def ulp(exact: Any, dtype: Any) -> Array:
     bits, lowest, highest = FORMATS[np.dtype(dtype).name]
     _, exponent = np.frexp(np.asarray(exact, np.longdouble))
     exponent = np.where(np.isfinite(exact) & (np.asarray(exact) != 0), exponent - 1, lowest)
-    return np.ldexp(np.longdouble(1), np.clip(exponent, lowest, highest) - (bits - 1))
+    return np.asarray(np.ldexp(np.longdouble(1), np.clip(exponent, lowest, highest) - (bits - 1)))
 
 
 def ulp_distance(actual: Any, exact: Any, dtype: Any) -> Array:

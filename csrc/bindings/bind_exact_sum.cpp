@@ -3,7 +3,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "bindings/bind.h"
@@ -40,9 +42,11 @@ ExactSum from_bytes(const std::string& bytes) {
   for (std::size_t i = 0; i < kStateBytes; ++i) {
     words[i / 8] |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i])) << (8 * (i % 8));
   }
-  for (int i = 0; i + 1 < ExactSum::kLimbs; ++i) {
-    if (words[i] >> 32) throw py::value_error("ExactSum.from_bytes: not the state of an ExactSum");
-  }
+  // Carried limbs are below 2^32; no sum of fewer than 2^63 doubles reaches far into the last one.
+  const auto top = static_cast<std::int64_t>(words[ExactSum::kLimbs - 1]);
+  bool carried = top == static_cast<std::int32_t>(top);
+  for (int i = 0; i + 1 < ExactSum::kLimbs; ++i) carried = carried && (words[i] >> 32) == 0;
+  if (!carried) throw py::value_error("ExactSum.from_bytes: not the state of an ExactSum");
   ExactSum sum;
   std::memcpy(sum.limbs(), words, sizeof(std::int64_t) * ExactSum::kLimbs);
   std::memcpy(sum.specials(), words + ExactSum::kLimbs, sizeof(std::int64_t) * ExactSum::kSpecials);
@@ -85,6 +89,21 @@ py::tuple as_integer_ratio(const ExactSum& sum) {
   return fraction(scaled_integer(sum), unit).attr("as_integer_ratio")();
 }
 
+// Rounded once; as IEEE division for zeros, infinities and NaN.
+double rounded_quotient(const ExactSum& numerator, const ExactSum& denominator) {
+  const double n = numerator.value(), d = denominator.value();
+  if (!numerator.finite() || !denominator.finite() || n == 0.0 || d == 0.0) return n / d;
+  const auto ordinary = [](double value) { return std::abs(value) > 0x1p-450 && std::abs(value) < 0x1p450; };
+  if (ordinary(n) && ordinary(d)) return baseline::quotient(numerator, denominator);
+  // Python divides integers with one rounding, whatever their size.
+  try {
+    return scaled_integer(numerator).attr("__truediv__")(scaled_integer(denominator)).cast<double>();
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_OverflowError)) throw;
+    return std::copysign(std::numeric_limits<double>::infinity(), n) * (d < 0 ? -1.0 : 1.0);
+  }
+}
+
 template <class T>
 void add_products(ExactSum& sum, const Values<T>& a, const Values<T>& b) {
   if (a.ndim() != 1 || b.ndim() != 1 || a.size() != b.size()) {
@@ -109,15 +128,13 @@ void bind_exact_sum(py::module_& module) {
       .def("add_products", &add_products<double>, py::arg("a").noconvert(), py::arg("b").noconvert())
       .def("merge", &ExactSum::merge, py::arg("other"))
       .def("value", &ExactSum::value)
-      .def(
-          "quotient", [](const ExactSum& a, const ExactSum& b) { return baseline::quotient(a, b); },
-          py::arg("denominator"))
+      .def("quotient", &rounded_quotient, py::arg("denominator"))
       .def(
           "divided_by",
           [](const ExactSum& a, double divisor) {
             ExactSum denominator;
             denominator.add(divisor);
-            return baseline::quotient(a, denominator);
+            return rounded_quotient(a, denominator);
           },
           py::arg("divisor"))
       .def("as_integer_ratio", &as_integer_ratio)

@@ -174,31 +174,47 @@ class ExactSum {
   std::uint32_t pending_ = 0;
 };
 
-// numerator / denominator rounded once, to nearest, ties to even; as IEEE division for zeros, infinities and NaN.
+// The neighbour of a finite x != 0 with the next larger (outward = 1) or smaller (-1) magnitude.
+inline double next_double(double x, int outward) {
+  std::int64_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  bits += outward;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+}
+inline bool is_even(double x) {
+  std::int64_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return (bits & 1) == 0;
+}
+
+// numerator / denominator rounded once, to nearest, ties to even, for values between 2^-450 and 2^450: the products
+// below are exact there.
 inline double quotient(const ExactSum& numerator, const ExactSum& denominator) {
-  const double n = numerator.value();
   const double d = denominator.value();
-  const double q = n / d;
-  if (q - q != 0.0 || q == 0.0 || n - n != 0.0 || d - d != 0.0) return q;
-  // q is within one unit in the last place. residual = numerator - q denominator, exactly.
-  ExactSum residual = numerator;
+  double q = numerator.value() / d;
   ExactSum terms = denominator;
   double term[4] = {};
   for (double& t : term) t = terms.take_value();
-  for (const double t : term) residual.add_product(-q, t);
-  const int side = residual.sign() * (d < 0 ? -1 : 1);
-  if (side == 0) return q;
-  // The neighbour on the true quotient's side, and the point half-way to it.
-  std::int64_t bits;
-  __builtin_memcpy(&bits, &q, sizeof bits);
-  bits += (side > 0) == (q > 0) ? 1 : -1;
-  double neighbour;
-  __builtin_memcpy(&neighbour, &bits, sizeof neighbour);
-  const double half_step = 0.5 * (neighbour - q);
-  for (const double t : term) residual.add_product(-half_step, t);
-  const int beyond = residual.sign() * (d < 0 ? -1 : 1) * side;
-  if (beyond == 0) return (bits & 1) == 0 ? neighbour : q;
-  return beyond > 0 ? neighbour : q;
+  const auto subtract_product = [&term](ExactSum* sum, double factor) {
+    for (const double t : term) sum->add_product(-factor, t);
+  };
+  // Three roundings have made q: it is at most two steps from the right double. numerator - q denominator, exactly,
+  // tells the side, and the same with half a step more whether the neighbour there is nearer.
+  for (int step = 0; step < 4; ++step) {
+    ExactSum residual = numerator;
+    subtract_product(&residual, q);
+    const int side = residual.sign() * (d < 0 ? -1 : 1);
+    if (side == 0) return q;
+    const int outward = (side > 0) == (q > 0) ? 1 : -1;
+    const double neighbour = next_double(q, outward);
+    subtract_product(&residual, 0.5 * (neighbour - q));
+    const int beyond = residual.sign() * (d < 0 ? -1 : 1) * side;
+    if (beyond < 0) return q;
+    if (beyond == 0) return is_even(q) ? q : neighbour;
+    q = neighbour;
+  }
+  return q;
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -169,11 +169,11 @@ LOGLOSS_NOINLINE bool contains_nan(const S* x, std::int64_t n) {
 // ---------------------------------------------------------------------------------- the row statistic
 
 // Beyond this a maximum is subtracted first. The subtraction is exact for every element that matters (Sterbenz: those
-// within a factor of two of the maximum), and below it n ln2_high is exact as ExpConstants says.
+// within a factor of two of the maximum), and below it n ln 2 is formed as exactly as ExpConstants says.
 template <class T>
 inline constexpr T kLargestUnshifted = sizeof(T) == 8      ? T(65536)
                                        : kFusedMultiplyAdd ? T(4096)
-                                                           : T(128);
+                                                           : T(1024);
 
 // K = rint(max log2 e), kept in the range where integers are exact whatever max is (-inf and NaN included).
 template <class T>
@@ -268,10 +268,64 @@ LOGLOSS_NOINLINE double sum_of_maxima(const double* max, const double* ties, int
   });
 }
 
+// The three sums of one vector.
+template <bool kShifted, class T, class Term, class Lanes>
+LOGLOSS_INLINE SweepTerms<T, Term::kPresent> sweep_terms(const ScaledExp<T>& exp, Vec<T> value, Mask<T> excluded,
+                                                         T shift, T anchor, Term term, std::int64_t j, Lanes lanes) {
+  SweepTerms<T, Term::kPresent> terms;
+  terms.rest = clear(excluded, exp(kShifted ? value - Vec<T>(shift) : value));
+  if constexpr (Term::kPresent) {
+    const Vec<double> v = term.in_double(j, lanes);
+    const Vec<double> below = Vec<double>(static_cast<double>(anchor)) - widen(value);
+    terms.linear = clear(v == Vec<double>(0.0), v * below);
+    terms.mass = v;
+  }
+  return terms;
+}
+
+// A finite stand-in for a maximum of -inf, so that differences from it are never NaN.
+template <class T>
+LOGLOSS_INLINE T finite_anchor(T max) {
+  return max > -FloatFormat<T>::kLargest ? max : -FloatFormat<T>::kLargest;
+}
+
+// The statistic of a row of one vector: the general sweep without its loops.
+template <bool kShifted, class S, class Term>
+LOGLOSS_INLINE RowStats sweep_vector(const S* x, int n, compute_t<S> shift, Term term) {
+  using T = compute_t<S>;
+  const Vec<T> value = load(x, n, -kInfinity<T>);
+  const T max = reduce_max(value);
+  const T K = reference_exponent(kShifted ? max - shift : max);
+  const auto is_max = value == Vec<T>(max);
+  const T anchor = finite_anchor(max);
+  const auto terms =
+      sweep_terms<kShifted>(ScaledExp<T>{Vec<T>(K)}, value, is_max, shift, anchor, term, 0, FirstLanes{n});
+  LaneSum<T> rest;
+  rest.add(terms.rest);
+  const TwoPartSum total = rest.total();
+  RowStats stats{};
+  stats.max = static_cast<double>(max);
+  stats.shift = static_cast<double>(shift);
+  stats.exponent = static_cast<double>(K);
+  stats.rest = total.high;
+  stats.rest_low = total.low;
+  stats.ties = max == -kInfinity<T> ? 0 : count(is_max);
+  if constexpr (Term::kPresent) {
+    stats.linear = reduce_add(terms.linear);
+    stats.mass = reduce_add(terms.mass);
+  }
+  if (stats.ties > 1) {
+    const double others = static_cast<double>(stats.ties - 1);
+    stats.rest += sum_of_maxima<T>(&stats.max, &others, 1, stats.shift, stats.exponent);
+  }
+  return stats;
+}
+
 // The statistic of at most kChunk elements, read once: each block is brought into L1 by the search for its maximum.
 template <bool kShifted, class S, class Term>
 LOGLOSS_NOINLINE RowStats sweep_chunk(const S* x, std::int64_t n, compute_t<S> shift, Term term, std::int64_t offset) {
   using T = compute_t<S>;
+  if (n <= kLanes) return sweep_vector<kShifted>(x, static_cast<int>(n), shift, term);
   double block_max[kChunk / kBlock];
   double block_ties[kChunk / kBlock];
   LaneSum<T> rest;
@@ -291,24 +345,16 @@ LOGLOSS_NOINLINE RowStats sweep_chunk(const S* x, std::int64_t n, compute_t<S> s
     }
     const ScaledExp<T> exp{Vec<T>(K)};
     const Vec<T> excluded(max_here);
-    const T anchor = max_here > -FloatFormat<T>::kLargest ? max_here : -FloatFormat<T>::kLargest;
+    const T anchor = finite_anchor(max_here);
     LaneSum<double> linear_here, mass_here;
     int ties = 0;
     for_each_tile<SweepTerms<T, Term::kPresent>>(
         length,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-          SweepTerms<T, Term::kPresent> terms;
           const Vec<T> value = load(block + j, lanes, -kInfinity<T>);
           const auto is_max = value == excluded;
           ties += count(is_max);
-          terms.rest = clear(is_max, exp(kShifted ? value - Vec<T>(shift) : value));
-          if constexpr (Term::kPresent) {
-            const Vec<double> v = term.in_double(offset + start + j, lanes);
-            const Vec<double> below = Vec<double>(static_cast<double>(anchor)) - widen(value);
-            terms.linear = clear(v == Vec<double>(0.0), v * below);
-            terms.mass = v;
-          }
-          return terms;
+          return sweep_terms<kShifted>(exp, value, is_max, shift, anchor, term, offset + start + j, lanes);
         },
         [&](const SweepTerms<T, Term::kPresent>& tile) LOGLOSS_INLINE_LAMBDA {
           rest.add(tile.rest);

@@ -282,25 +282,22 @@ LOGLOSS_INLINE void store(S* p, FirstLanes first, Vec<T> a) {
   store(p, first.n, a);
 }
 
-// Across the lanes, in one fixed order: halves of 8, 4, 2, 1.
+// Across the lanes, in one fixed order: lane i with lane i + 8, then + 4, + 2, + 1.
 
+template <auto kVerb, class T>
+LOGLOSS_INLINE typename Native<T>::Reg fold_registers(Vec<T> a) {
+  for (int half = Vec<T>::kRegisters / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) a.reg[i] = kVerb(a.reg[i], a.reg[i + half]);
+  }
+  return a.reg[0];
+}
 template <class T>
 LOGLOSS_INLINE T reduce_add(Vec<T> a) {
-  T lane[kLanes];
-  store(lane, a);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
-  }
-  return lane[0];
+  return Native<T>::reduce_add(fold_registers<Native<T>::add>(a));
 }
 template <class T>
 LOGLOSS_INLINE T reduce_max(Vec<T> a) {
-  T lane[kLanes];
-  store(lane, a);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-  }
-  return lane[0];
+  return Native<T>::reduce_max(fold_registers<Native<T>::max>(a));
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -45,6 +45,16 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm256_blendv_ps(b, a, m); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm256_andnot_ps(m, a); }
   static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(m))); }
+  static LOGLOSS_INLINE float reduce_add(Reg a) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static LOGLOSS_INLINE float reduce_max(Reg a) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
   }
@@ -92,6 +102,14 @@ struct Native<double> {
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm256_blendv_pd(b, a, m); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm256_andnot_pd(m, a); }
   static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_pd(m))); }
+  static LOGLOSS_INLINE double reduce_add(Reg a) {
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+  static LOGLOSS_INLINE double reduce_max(Reg a) {
+    const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)));
+  }
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int64_t b) {
     return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(a), _mm256_set1_epi64x(b)));
   }

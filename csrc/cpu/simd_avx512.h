@@ -40,8 +40,20 @@ struct Native<float> {
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm512_mask_blend_ps(m, b, a); }
-  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_maskz_mov_ps(static_cast<Mask>(~m), a); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_maskz_mov_ps(_knot_mask16(m), a); }
   static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(m); }
+  static LOGLOSS_INLINE float reduce_add(Reg a) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static LOGLOSS_INLINE float reduce_max(Reg a) {
+    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(b)));
   }
@@ -84,8 +96,18 @@ struct Native<double> {
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm512_mask_blend_pd(m, b, a); }
-  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_maskz_mov_pd(static_cast<Mask>(~m), a); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_maskz_mov_pd(_knot_mask8(m), a); }
   static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(m); }
+  static LOGLOSS_INLINE double reduce_add(Reg a) {
+    const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+  static LOGLOSS_INLINE double reduce_max(Reg a) {
+    const __m256d four = _mm256_max_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)));
+  }
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int64_t b) {
     return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(a), _mm512_set1_epi64(b)));
   }

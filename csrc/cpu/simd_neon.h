@@ -40,6 +40,14 @@ struct Native<float> {
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a), m));
   }
   static LOGLOSS_INLINE int count(Mask m) { return static_cast<int>(vaddvq_u32(vshrq_n_u32(m, 31))); }
+  static LOGLOSS_INLINE float reduce_add(Reg a) {
+    const float32x2_t two = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+  }
+  static LOGLOSS_INLINE float reduce_max(Reg a) {
+    const Reg two = max(a, vextq_f32(a, a, 2));
+    return vgetq_lane_f32(max(two, vdupq_laneq_f32(two, 1)), 0);
+  }
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b)));
   }
@@ -81,6 +89,8 @@ struct Native<double> {
     return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(a), m));
   }
   static LOGLOSS_INLINE int count(Mask m) { return static_cast<int>(vaddvq_u64(vshrq_n_u64(m, 63))); }
+  static LOGLOSS_INLINE double reduce_add(Reg a) { return vgetq_lane_f64(a, 0) + vgetq_lane_f64(a, 1); }
+  static LOGLOSS_INLINE double reduce_max(Reg a) { return vgetq_lane_f64(max(a, vdupq_laneq_f64(a, 1)), 0); }
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int64_t b) {
     return vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(a), vdupq_n_s64(b)));
   }

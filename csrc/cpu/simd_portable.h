@@ -47,6 +47,18 @@ struct Native {
     for (int i = 0; i < kWidth; ++i) sum -= m[i];
     return static_cast<int>(sum);
   }
+  static LOGLOSS_INLINE T reduce_add(Reg a) {
+    for (int half = kWidth / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) a[i] = a[i] + a[i + half];
+    }
+    return a[0];
+  }
+  static LOGLOSS_INLINE T reduce_max(Reg a) {
+    for (int half = kWidth / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) a[i] = a[i] > a[i + half] ? a[i] : a[i + half];
+    }
+    return a[0];
+  }
   static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return (Reg)((Bits)a + static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return (Reg)((Bits)a & static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return (Reg)((Bits)a | static_cast<UInt>(b)); }
@@ -65,16 +77,18 @@ using DoubleReg = Native<double>::Reg;
 
 // Four float registers hold 16 lanes, eight double registers do.
 LOGLOSS_INLINE void widen_registers(const FloatReg* a, DoubleReg* out) {
+  typedef float Pair __attribute__((vector_size(8)));
   for (int i = 0; i < 4; ++i) {
-    out[2 * i] = DoubleReg{a[i][0], a[i][1]};
-    out[2 * i + 1] = DoubleReg{a[i][2], a[i][3]};
+    out[2 * i] = __builtin_convertvector(Pair(__builtin_shufflevector(a[i], a[i], 0, 1)), DoubleReg);
+    out[2 * i + 1] = __builtin_convertvector(Pair(__builtin_shufflevector(a[i], a[i], 2, 3)), DoubleReg);
   }
 }
 LOGLOSS_INLINE void narrow_registers(const DoubleReg* a, FloatReg* out) {
+  typedef float Pair __attribute__((vector_size(8)));
   for (int i = 0; i < 4; ++i) {
-    const DoubleReg low = a[2 * i], high = a[2 * i + 1];
-    out[i] = FloatReg{static_cast<float>(low[0]), static_cast<float>(low[1]), static_cast<float>(high[0]),
-                      static_cast<float>(high[1])};
+    const Pair low = __builtin_convertvector(a[2 * i], Pair);
+    const Pair high = __builtin_convertvector(a[2 * i + 1], Pair);
+    out[i] = __builtin_shufflevector(low, high, 0, 1, 2, 3);
   }
 }
 

@@ -58,6 +58,8 @@ struct ExpConstants<float> {
   // ln 2 = high + low; high has 16 bits, so n * high is exact for |n| < 2^8, and x - n * high for any n under fma.
   static constexpr float kLn2High = 0x1.62e4p-1f;
   static constexpr float kLn2Low = 0x1.7f7d1cp-20f;
+  // Without fma, in parts of 12, 12 and 24 bits: the first two products are exact for |n| < 2^12.
+  static constexpr float kLn2Parts[] = {0x1.62ep-1f, 0x1.0bep-15f, 0x1.be8e7cp-27f};
   // e^r = 1 + r + r^2 q(r) for |r| <= ln 2 / 2, to 0.05 ulp.
   static constexpr float q[] = {0x1p-1f, 0x1.55548ep-3f, 0x1.555462p-5f, 0x1.123b86p-7f, 0x1.6db0f0p-10f};
   static constexpr float kOverflow = 89.0f;     // e^x = inf from here on
@@ -96,8 +98,13 @@ LOGLOSS_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kTerms]) {
 template <class T>
 LOGLOSS_INLINE Vec<T> exp_reduced_m1(Vec<T> x, Vec<T> n) {
   using E = ExpConstants<T>;
-  Vec<T> r = fma(n, Vec<T>(-E::kLn2High), x);
-  r = fma(n, Vec<T>(-E::kLn2Low), r);
+  Vec<T> r = x;
+  if constexpr (kFusedMultiplyAdd || sizeof(T) == 8) {
+    r = fma(n, Vec<T>(-E::kLn2High), r);
+    r = fma(n, Vec<T>(-E::kLn2Low), r);
+  } else {
+    for (const T part : E::kLn2Parts) r = r - n * Vec<T>(part);
+  }
   return fma(r * r, polynomial(r, E::q), r);
 }
 
