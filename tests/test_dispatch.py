@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,11 +28,33 @@ print(json.dumps(logloss.config() | {"core_isa": logloss._core.isa(), "bits": bi
 """
 
 
-def run(isa: str | None) -> subprocess.CompletedProcess[str]:
+# Computes for a while, then prints how long ago the kernel last saw this process use AVX-512.
+ARCH_STATUS = Path("/proc/self/arch_status")
+WORK = f"""
+import time, warnings
+warnings.simplefilter("ignore")
+import numpy as np, logloss
+x = np.ones((200, 1000), np.float32)
+end = time.monotonic() + 0.6
+while time.monotonic() < end:
+    logloss.softmax(x)
+    time.sleep(0.001)
+print(open("{ARCH_STATUS}").read().split()[1])
+"""
+# Keeps the C library and NumPy, which have levels of their own, off AVX-512.
+OTHERS = {
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512CD",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_SKX AVX512_ICL AVX512_SPR",
+    "LOGLOSS_NUM_THREADS": "1",
+}
+
+
+def run(isa: str | None, script: str = REPORT, **others: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "LOGLOSS_ISA"}
+    environment |= others
     if isa is not None:
         environment["LOGLOSS_ISA"] = isa
-    command = [sys.executable, "-c", REPORT]
+    command = [sys.executable, "-c", script]
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -63,6 +86,21 @@ def test_levels_can_be_told_apart(restored_level: None) -> None:
     fused = {bits_at(level) for level in LEVELS if level != "portable"}
     assert len(fused) <= 1
     assert bits_at("portable") not in fused
+
+
+def milliseconds_without_avx512(level: str) -> int:
+    elapsed = int(run(level, WORK, **OTHERS).stdout)
+    return elapsed if elapsed >= 0 else sys.maxsize  # -1: never used
+
+
+@pytest.mark.skipif(
+    "avx512" not in LEVELS or not ARCH_STATUS.exists(), reason="no record of AVX-512 use"
+)
+def test_avx512_is_used_by_its_level_alone() -> None:
+    if milliseconds_without_avx512("portable") < 300:
+        pytest.skip("something else in the process uses AVX-512")
+    assert milliseconds_without_avx512("avx2") >= 300
+    assert milliseconds_without_avx512("avx512") < 100
 
 
 @pytest.mark.parametrize("isa", (None, ""))

@@ -85,14 +85,16 @@ class LaneSum<double> {
   Vec<double> lost_{0.0};
 };
 
-// f(j, lanes) returns the terms of one vector, sink(tile) gets the tree sum of each tile; Term has operator+.
+// f(j, lanes) returns the terms of one vector, sink(tile) gets the tree sum of each tile; Term has operator+. enter(j)
+// is called before the tile that begins at j.
 //
 // The terms of a tile wait in L1 for their sum: one text for body and tail, and an eighth of the code of a loop that
 // is unrolled by 8, at the same speed (the exponentials hide the extra store).
-template <class Term, class F, class Sink>
-LOGLOSS_INLINE void for_each_tile(std::int64_t n, F f, Sink sink) {
+template <class Term, class F, class Sink, class Enter>
+LOGLOSS_INLINE void for_each_tile(std::int64_t n, F f, Sink sink, Enter enter) {
   Term slot[8];
   for (std::int64_t j = 0; j < n; j += kTile) {
+    enter(j);
     const int full = n - j < kTile ? static_cast<int>((n - j) / kLanes) : 8;
     for (int s = 0; s < full; ++s) slot[s] = f(j + s * kLanes, AllLanes{});
     if (full < 8) {
@@ -103,6 +105,10 @@ LOGLOSS_INLINE void for_each_tile(std::int64_t n, F f, Sink sink) {
     }
     sink(((slot[0] + slot[1]) + (slot[2] + slot[3])) + ((slot[4] + slot[5]) + (slot[6] + slot[7])));
   }
+}
+template <class Term, class F, class Sink>
+LOGLOSS_INLINE void for_each_tile(std::int64_t n, F f, Sink sink) {
+  for_each_tile<Term>(n, f, sink, [](std::int64_t) {});
 }
 
 template <class T>
@@ -138,6 +144,28 @@ LOGLOSS_NOINLINE compute_t<S> max_of(const S* x, std::int64_t n) {
   for (; j + kLanes <= n; j += kLanes) m0 = max(m0, load(x + j));
   if (j < n) m1 = max(m1, load(x + j, static_cast<int>(n - j), -kInfinity<T>));
   return reduce_max(max(max(m0, m1), max(m2, m3)));
+}
+
+// The same for at most a block; tile_max gets the maxima of each lane of each tile.
+template <class S>
+LOGLOSS_NOINLINE compute_t<S> max_by_tile(const S* x, std::int64_t n, Vec<compute_t<S>>* tile_max) {
+  using T = compute_t<S>;
+  Vec<T> largest(-kInfinity<T>);
+  for (std::int64_t j = 0; j < n; j += kTile) {
+    Vec<T> here(-kInfinity<T>);
+    if (n - j >= kTile) {
+      const auto pair = [&](int s) LOGLOSS_INLINE_LAMBDA {
+        return max(load(x + j + s * kLanes), load(x + j + (s + 1) * kLanes));
+      };
+      here = max(max(pair(0), pair(2)), max(pair(4), pair(6)));
+    } else {
+      for_each_vector(n - j, [&](std::int64_t i, auto lanes)
+                                 LOGLOSS_INLINE_LAMBDA { here = max(here, load(x + j + i, lanes, -kInfinity<T>)); });
+    }
+    tile_max[j / kTile] = here;
+    largest = max(largest, here);
+  }
+  return reduce_max(largest);
 }
 
 // The index of the first element equal to `value`, -1 if there is none.
@@ -270,10 +298,10 @@ LOGLOSS_NOINLINE double sum_of_maxima(const double* max, const double* ties, int
 
 // The three sums of one vector.
 template <bool kShifted, class T, class Term, class Lanes>
-LOGLOSS_INLINE SweepTerms<T, Term::kPresent> sweep_terms(const ScaledExp<T>& exp, Vec<T> value, Mask<T> excluded,
-                                                         T shift, T anchor, Term term, std::int64_t j, Lanes lanes) {
+LOGLOSS_INLINE SweepTerms<T, Term::kPresent> sweep_terms(const ScaledExp<T>& exp, Vec<T> value, T shift, T anchor,
+                                                         Term term, std::int64_t j, Lanes lanes) {
   SweepTerms<T, Term::kPresent> terms;
-  terms.rest = clear(excluded, exp(kShifted ? value - Vec<T>(shift) : value));
+  terms.rest = exp(kShifted ? value - Vec<T>(shift) : value);
   if constexpr (Term::kPresent) {
     const Vec<double> v = term.in_double(j, lanes);
     const Vec<double> below = Vec<double>(static_cast<double>(anchor)) - widen(value);
@@ -298,10 +326,9 @@ LOGLOSS_INLINE RowStats sweep_vector(const S* x, int n, compute_t<S> shift, Term
   const T K = reference_exponent(kShifted ? max - shift : max);
   const auto is_max = value == Vec<T>(max);
   const T anchor = finite_anchor(max);
-  const auto terms =
-      sweep_terms<kShifted>(ScaledExp<T>{Vec<T>(K)}, value, is_max, shift, anchor, term, 0, FirstLanes{n});
+  const auto terms = sweep_terms<kShifted>(ScaledExp<T>{Vec<T>(K)}, value, shift, anchor, term, 0, FirstLanes{n});
   LaneSum<T> rest;
-  rest.add(terms.rest);
+  rest.add(clear(is_max, terms.rest));
   const TwoPartSum total = rest.total();
   RowStats stats{};
   stats.max = static_cast<double>(max);
@@ -331,12 +358,13 @@ LOGLOSS_NOINLINE RowStats sweep_chunk(const S* x, std::int64_t n, compute_t<S> s
   LaneSum<T> rest;
   LinearSums linear{-FloatFormat<T>::kLargest, 0.0, 0.0};
   T K = 0;
+  Vec<T> tile_max[kBlock / kTile];
   int blocks = 0;
   int winner = 0;
   for (std::int64_t start = 0; start < n; start += kBlock, ++blocks) {
     const S* block = x + start;
     const std::int64_t length = n - start < kBlock ? n - start : kBlock;
-    const T max_here = max_of(block, length);
+    const T max_here = max_by_tile(block, length, tile_max);
     const T K_here = reference_exponent(kShifted ? max_here - shift : max_here);
     if (start == 0) K = K_here;
     if (K_here > K) {
@@ -348,13 +376,19 @@ LOGLOSS_NOINLINE RowStats sweep_chunk(const S* x, std::int64_t n, compute_t<S> s
     const T anchor = finite_anchor(max_here);
     LaneSum<double> linear_here, mass_here;
     int ties = 0;
+    bool holds_max = true;  // of the tile at hand: only there are elements compared with the maximum
     for_each_tile<SweepTerms<T, Term::kPresent>>(
         length,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+          __builtin_prefetch(block + j + kBlock);
           const Vec<T> value = load(block + j, lanes, -kInfinity<T>);
-          const auto is_max = value == excluded;
-          ties += count(is_max);
-          return sweep_terms<kShifted>(exp, value, is_max, shift, anchor, term, offset + start + j, lanes);
+          auto terms = sweep_terms<kShifted>(exp, value, shift, anchor, term, offset + start + j, lanes);
+          if (holds_max) {
+            const auto is_max = value == excluded;
+            ties += count(is_max);
+            terms.rest = clear(is_max, terms.rest);
+          }
+          return terms;
         },
         [&](const SweepTerms<T, Term::kPresent>& tile) LOGLOSS_INLINE_LAMBDA {
           rest.add(tile.rest);
@@ -362,7 +396,8 @@ LOGLOSS_NOINLINE RowStats sweep_chunk(const S* x, std::int64_t n, compute_t<S> s
             linear_here.add(tile.linear);
             mass_here.add(tile.mass);
           }
-        });
+        },
+        [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA { holds_max = any(tile_max[j / kTile] == excluded); });
     if constexpr (Term::kPresent) {
       linear.add({static_cast<double>(anchor), linear_here.total().high, mass_here.total().high});
     }

@@ -2,7 +2,6 @@
 #include "cpu/row_array.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 namespace logloss {
@@ -12,21 +11,47 @@ std::uint16_t swap_bytes(std::uint16_t a) { return __builtin_bswap16(a); }
 std::uint32_t swap_bytes(std::uint32_t a) { return __builtin_bswap32(a); }
 std::uint64_t swap_bytes(std::uint64_t a) { return __builtin_bswap64(a); }
 
-// Copies `count` rows of `classes` words between strided rows and contiguous ones.
-template <class Word>
-void copy_words(char* const* strided, std::int64_t stride, char* contiguous, int count, std::int64_t classes, bool swap,
-                bool into_contiguous) {
-  // Classes outside, rows inside: where neighbouring rows share a cache line, the line is used while it is there.
-  for (std::int64_t c = 0; c < classes; ++c) {
-    for (int row = 0; row < count; ++row) {
-      char* outer = strided[row] + c * stride;
-      char* inner = contiguous + (row * classes + c) * static_cast<std::int64_t>(sizeof(Word));
+// Rows at `rows`, their elements `stride` bytes apart, and the same rows packed one after the other.
+struct PackedRows {
+  char* const* rows;
+  std::int64_t stride;
+  char* packed;
+  int count;
+  std::int64_t classes;
+  bool swap;
+};
+
+// Copies one way or the other. Classes outside, rows inside: where neighbouring rows share a cache line, the line is
+// used while it is there.
+template <class Word, bool kPack>
+void copy_words(const PackedRows& copy) {
+  constexpr std::int64_t kSize = sizeof(Word);
+  bool adjacent = !copy.swap;
+  for (int row = 1; row < copy.count; ++row) adjacent = adjacent && copy.rows[row] == copy.rows[0] + row * kSize;
+  const auto move = [](char* from_to, char* packed) {
+    kPack ? std::memcpy(packed, from_to, kSize) : std::memcpy(from_to, packed, kSize);
+  };
+  for (std::int64_t c = 0; c < copy.classes; ++c) {
+    char* packed = copy.packed + c * kSize;
+    const std::int64_t row_bytes = copy.classes * kSize;
+    if (adjacent) {
+      char* line = copy.rows[0] + c * copy.stride;
+      for (int row = 0; row < copy.count; ++row) move(line + row * kSize, packed + row * row_bytes);
+      continue;
+    }
+    for (int row = 0; row < copy.count; ++row) {
+      char* element = copy.rows[row] + c * copy.stride;
       Word word;
-      std::memcpy(&word, into_contiguous ? outer : inner, sizeof word);
-      if (swap) word = swap_bytes(word);
-      std::memcpy(into_contiguous ? inner : outer, &word, sizeof word);
+      std::memcpy(&word, kPack ? element : packed + row * row_bytes, sizeof word);
+      if (copy.swap) word = swap_bytes(word);
+      std::memcpy(kPack ? packed + row * row_bytes : element, &word, sizeof word);
     }
   }
+}
+
+template <class Word>
+void copy_words(const PackedRows& copy, bool pack) {
+  pack ? copy_words<Word, true>(copy) : copy_words<Word, false>(copy);
 }
 
 }  // namespace
@@ -99,17 +124,15 @@ void RowWindow::close() {
 }
 
 void RowWindow::copy_rows(bool into_window) {
-  const auto copy = [&](auto word) {
-    copy_words<decltype(word)>(addresses_, array_->class_stride, buffer_.data(), count_, array_->classes,
-                               array_->byte_swapped, into_window);
-  };
+  const PackedRows copy{addresses_, array_->class_stride, buffer_.data(),
+                        count_,     array_->classes,      array_->byte_swapped};
   switch (item_size(array_->dtype)) {
     case 2:
-      return copy(std::uint16_t{});
+      return copy_words<std::uint16_t>(copy, into_window);
     case 4:
-      return copy(std::uint32_t{});
+      return copy_words<std::uint32_t>(copy, into_window);
     default:
-      return copy(std::uint64_t{});
+      return copy_words<std::uint64_t>(copy, into_window);
   }
 }
 

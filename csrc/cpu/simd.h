@@ -124,6 +124,11 @@ LOGLOSS_INLINE int count(Mask<T> m) {
   return sum;
 }
 
+template <class T>
+LOGLOSS_INLINE bool any(Mask<T> m) {
+  return count(m) != 0;
+}
+
 // Integer operations on the bit patterns.
 
 template <class T>

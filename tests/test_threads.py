@@ -1,0 +1,547 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Threads: how many, from how many at once, after a fork, under Ctrl-C, and in whose float modes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import logloss
+from logloss import _core, _runtime
+from ulp import Array
+
+needs_openmp = pytest.mark.skipif(not _core.has_openmp(), reason="built without OpenMP")
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+
+
+@pytest.fixture(autouse=True)
+def restored_threads() -> Iterator[None]:
+    before = logloss.get_num_threads()
+    yield
+    logloss.set_num_threads(before)
+
+
+def logits(rows: int, classes: int) -> Array:
+    values = np.arange(rows * classes, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return ((values >> np.uint64(40)).astype(np.float32) * 2.0**-20).reshape(rows, classes)
+
+
+def python(script: str, **environment: str) -> str:
+    """Run a script in a fresh interpreter, return what it prints; a hang is an error."""
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(
+        command, env=kept | environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# How many
+
+
+@needs_openmp
+@pytest.mark.parametrize("count", (1, 2, 7, np.int64(3), True))
+def test_set_num_threads(count: Any) -> None:
+    logloss.set_num_threads(count)
+    assert logloss.get_num_threads() == logloss.config()["num_threads"] == int(count)
+
+
+@needs_openmp
+def test_absurd_numbers_of_threads_are_cut() -> None:
+    logloss.set_num_threads(10**30)
+    assert logloss.get_num_threads() == 4096
+
+
+@pytest.mark.parametrize(
+    ("count", "error", "message"),
+    [
+        (0, ValueError, "n: got 0, expected at least 1"),
+        (-3, ValueError, "n: got -3, expected at least 1"),
+        (1.0, TypeError, "n: got float, expected an integer"),
+        ("2", TypeError, "n: got str, expected an integer"),
+        (None, TypeError, "n: got NoneType, expected an integer"),
+    ],
+)
+def test_wrong_numbers_change_nothing(count: Any, error: Any, message: str) -> None:
+    before = logloss.get_num_threads()
+    with pytest.raises(error, match=message):
+        logloss.set_num_threads(count)
+    assert logloss.get_num_threads() == before
+
+
+ASK = "import logloss; print(logloss.get_num_threads())"
+
+
+@needs_openmp
+@pytest.mark.parametrize(
+    ("environment", "count"),
+    [
+        ({"LOGLOSS_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "5,2,1"}, 5),
+        ({"LOGLOSS_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"LOGLOSS_NUM_THREADS": " 4 "}, 4),
+        ({"LOGLOSS_NUM_THREADS": "100000"}, 4096),
+        ({"LOGLOSS_NUM_THREADS": "", "OMP_NUM_THREADS": "2"}, 2),
+        ({"OMP_NUM_THREADS": "many"}, _runtime.usable_cpus()),
+        ({}, _runtime.usable_cpus()),
+    ],
+)
+def test_environment(environment: dict[str, str], count: int) -> None:
+    assert python(ASK, **environment) == str(count)
+
+
+@pytest.mark.parametrize("value", ("0", "-1", "2.5", "all"))
+def test_a_wrong_variable_is_named(value: str) -> None:
+    script = f"""
+try:
+    import logloss
+except ValueError as error:
+    print(error)
+"""
+    message = f"LOGLOSS_NUM_THREADS: got '{value}', expected an integer of at least 1"
+    assert python(script, LOGLOSS_NUM_THREADS=value) == message
+
+
+@needs_openmp
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks here")
+def test_affinity() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    assert python(f"import os; os.sched_setaffinity(0, [{cpu}])\n{ASK}") == "1"
+
+
+class Cgroups:
+    """A made-up /sys/fs/cgroup and /proc/self/cgroup."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.proc = folder / "cgroup", folder / "self"
+
+    def member(self, *lines: str) -> None:
+        self.proc.write_text("".join(f"{line}\n" for line in lines))
+
+    def file(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(f"{text}\n")
+
+    def quota(self) -> float | None:
+        return _runtime._cgroup_quota(self.root, self.proc)
+
+
+@pytest.fixture
+def cgroups(tmp_path: Path) -> Cgroups:
+    return Cgroups(tmp_path)
+
+
+def test_cgroup_version_2(cgroups: Cgroups) -> None:
+    """The smallest quota on the way up to the root holds."""
+    cgroups.member("0::/user/box/inner")
+    assert cgroups.quota() is None
+    cgroups.file("user/box/inner/cpu.max", "max 100000")
+    assert cgroups.quota() is None
+    cgroups.file("user/box/cpu.max", "350000 100000")
+    assert cgroups.quota() == 3.5
+    cgroups.file("user/cpu.max", "50000 100000")
+    assert cgroups.quota() == 0.5
+    cgroups.file("other/cpu.max", "1000 100000")
+    assert cgroups.quota() == 0.5
+
+
+def test_cgroup_version_1(cgroups: Cgroups) -> None:
+    cgroups.member("3:cpuset:/set", "2:cpu,cpuacct:/docker/abc", "1:memory:/docker/abc")
+    cgroups.file("cpu/docker/abc/cpu.cfs_quota_us", "-1")
+    cgroups.file("cpu/docker/abc/cpu.cfs_period_us", "100000")
+    assert cgroups.quota() is None
+    cgroups.file("cpu/docker/abc/cpu.cfs_quota_us", "200000")
+    assert cgroups.quota() == 2.0
+
+
+def test_cgroup_of_a_container(cgroups: Cgroups) -> None:
+    """Inside a container its own group often is the root."""
+    cgroups.member("0::/")
+    cgroups.file("cpu.max", "150000 100000")
+    assert cgroups.quota() == 1.5
+
+
+@pytest.mark.parametrize("text", ("", "max", "1 2 3", "a b", "0 100000"))
+def test_unreadable_quotas_do_not_count(cgroups: Cgroups, text: str) -> None:
+    cgroups.member("0::/group")
+    cgroups.file("group/cpu.max", text)
+    assert cgroups.quota() is None
+
+
+def test_no_cgroups_at_all(cgroups: Cgroups) -> None:
+    assert cgroups.quota() is None
+    cgroups.member("nonsense")
+    assert cgroups.quota() is None
+
+
+@pytest.mark.parametrize(("quota", "cpus"), [(None, 8), (0.2, 1), (1.0, 1), (2.5, 3), (64.0, 8)])
+def test_usable_cpus(monkeypatch: pytest.MonkeyPatch, quota: float | None, cpus: int) -> None:
+    """A part of a CPU counts as one, and a quota never adds CPUs."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(_runtime, "_cgroup_quota", lambda: quota)
+    assert _runtime.usable_cpus() == cpus
+
+
+# From many Python threads
+
+
+def results(x: Array, y: Array) -> tuple[Any, ...]:
+    loss, grad = logloss.cross_entropy_value_and_grad(x, y)
+    return loss, grad.tobytes(), logloss.log_softmax(x).tobytes(), logloss.logsumexp(x).tobytes()
+
+
+@pytest.mark.parametrize("count", (1, 3))
+def test_concurrent_calls(count: int) -> None:
+    logloss.set_num_threads(count)
+    x = logits(300, 700)
+    inputs = [(x * np.float32(k), np.arange(300) * k % 700) for k in range(1, 5)]
+    right = [results(*each) for each in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda each: results(*each), inputs * 8))
+    assert found == right * 8
+
+
+def test_the_thread_count_may_change_at_any_time() -> None:
+    x, y = logits(400, 500), np.arange(400)
+    right = results(x, y)
+    stop = threading.Event()
+
+    def toggle() -> None:
+        while not stop.is_set():
+            for count in (1, 2, 5):
+                logloss.set_num_threads(count)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(toggle)
+        try:
+            assert all(results(x, y) == right for _ in range(50))
+        finally:
+            stop.set()
+
+
+def long_call(seconds: float) -> tuple[Array, Array]:
+    """Logits (one row over and over) and targets whose cross-entropy takes about that long."""
+    row = logits(1, 32768)
+    y = np.zeros(2000, np.int64)
+    start = time.perf_counter()
+    logloss.cross_entropy(np.broadcast_to(row, (y.size, row.size)), y)
+    rows = int(y.size * seconds / (time.perf_counter() - start)) + 1
+    return np.broadcast_to(row, (rows, row.size)), np.zeros(rows, np.int64)
+
+
+def test_other_python_threads_run_meanwhile() -> None:
+    """The GIL is released: another thread counts on while a kernel computes."""
+    x, y = long_call(0.6)
+    stop, ticks = threading.Event(), []
+
+    def tick() -> None:
+        while not stop.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    start = time.perf_counter()
+    logloss.cross_entropy(x, y)
+    end = time.perf_counter()
+    stop.set()
+    thread.join()
+    during = [t for t in ticks if start + 0.05 < t < end - 0.05]
+    assert end - start > 0.2
+    assert len(during) > 20
+    assert max(np.diff([start, *during, end])) < 0.3
+
+
+@posix
+def test_ctrl_c_ends_a_long_call() -> None:
+    x, y = long_call(30.0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.perf_counter()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        logloss.cross_entropy(x, y)
+    assert time.perf_counter() - start < 3.0
+    small = logloss.cross_entropy(x[:3], y[:3])
+    assert small == logloss.cross_entropy(np.ascontiguousarray(x[:3]), y[:3])
+
+
+@posix
+def test_a_signal_handler_that_returns_does_not_end_the_call() -> None:
+    x, y = long_call(0.6)
+    right = logloss.cross_entropy(x, y)
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(time.perf_counter()))
+    timer = threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        assert logloss.cross_entropy(x, y) == right
+        end = time.perf_counter()
+        timer.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(seen) == 1 and seen[0] < end
+
+
+# After a fork
+
+
+FORK = """
+import os, signal, sys, numpy as np, logloss
+from concurrent.futures import ThreadPoolExecutor
+logloss.set_num_threads(4)
+x = (np.arange(400 * 900, dtype=np.float32) % 977 / 64).reshape(400, 900)
+y = np.arange(400)
+
+def results():
+    loss, grad = logloss.cross_entropy_value_and_grad(x, y)
+    return loss, grad.tobytes(), logloss.softmax(x).tobytes()
+
+def in_child(check):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if check() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@posix
+@needs_openmp
+def test_fork_after_threads_were_used() -> None:
+    """A child computes alone, its own children too; the parent goes on as before."""
+    script = """
+right = results()
+in_child(lambda: logloss.get_num_threads() == 1 and results() == right)
+in_child(lambda: in_child(lambda: results() == right) is None)
+assert logloss.get_num_threads() == 4 and results() == right
+print("done")
+"""
+    assert python(FORK + script) == "done"
+
+
+@posix
+@needs_openmp
+def test_fork_before_threads_were_used() -> None:
+    """A child of a process that has used no team may start one of its own."""
+    script = """
+in_child(lambda: logloss.get_num_threads() == 4 and results() == results())
+right = results()
+in_child(lambda: logloss.get_num_threads() == 1 and results() == right)
+print("done")
+"""
+    assert python(FORK + script) == "done"
+
+
+@posix
+def test_fork_while_threads_compute() -> None:
+    script = """
+right = results()
+with ThreadPoolExecutor(3) as pool:
+    busy = [pool.submit(results) for _ in range(60)]
+    for _ in range(5):
+        in_child(lambda: results() == right)
+    assert all(each.result() == right for each in busy)
+print("done")
+"""
+    assert python(FORK + script) == "done"
+
+
+@posix
+@pytest.mark.parametrize("method", ("fork", "spawn", "forkserver"))
+def test_multiprocessing(method: str, tmp_path: Path) -> None:
+    script = """
+import multiprocessing, sys, numpy as np, logloss
+
+def loss(scale):
+    x = (np.arange(400 * 900, dtype=np.float32) % 977 / scale).reshape(400, 900)
+    return logloss.cross_entropy(x, np.arange(400))
+
+if __name__ == "__main__":
+    logloss.set_num_threads(4)
+    scales = [16, 32, 64, 128]
+    right = [loss(scale) for scale in scales]
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+        assert pool.map_async(loss, scales).get(timeout=40) == right
+    print("done")
+"""
+    file = tmp_path / "script.py"
+    file.write_text(script)
+    command = [sys.executable, "-W", "ignore", str(file), method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "done\n", done.stderr
+
+
+# The floating-point environment of the caller
+
+
+class FloatEnvironment:
+    """Changes this thread's rounding, flushing of subnormals and traps through the C library."""
+
+    DIRECTIONS = {
+        "x86_64": {"downward": 0x400, "upward": 0x800, "toward zero": 0xC00},
+        "aarch64": {"upward": 0x400000, "downward": 0x800000, "toward zero": 0xC00000},
+    }
+
+    def __init__(self) -> None:
+        name = ctypes.util.find_library("m")
+        if os.name != "posix" or platform.machine() not in self.DIRECTIONS or not name:
+            pytest.skip("no known floating-point environment")
+        self.libm = ctypes.CDLL(name)
+        self.machine = platform.machine()
+        # x86-64: 28 bytes of x87 state, then MXCSR. aarch64: FPCR first.
+        self.word = 7 if self.machine == "x86_64" else 0
+
+    def state(self) -> Any:
+        state = (ctypes.c_uint32 * 16)()
+        assert self.libm.fegetenv(state) == 0
+        return state
+
+    def control(self) -> int:
+        """Modes alone, without the flags that record what has happened."""
+        return int(self.state()[self.word]) & ~0x3F
+
+    def set_bits(self, bits: int) -> None:
+        state = self.state()
+        state[self.word] |= bits
+        assert self.libm.fesetenv(state) == 0
+
+    @contextlib.contextmanager
+    def changed(self, mode: str) -> Iterator[None]:
+        before = self.state()
+        try:
+            if mode == "flush subnormals":
+                self.set_bits(0x8040 if self.machine == "x86_64" else 1 << 24)
+            else:
+                assert self.libm.fesetround(self.DIRECTIONS[self.machine][mode]) == 0
+            yield
+        finally:
+            self.libm.fesetenv(before)
+
+
+MODES = ("downward", "upward", "toward zero", "flush subnormals")
+
+
+class Inputs(NamedTuple):
+    """Logits, classes, an upstream gradient, class probabilities and class weights."""
+
+    x: Array
+    y: Array
+    g: Array
+    p: Array
+    weight: Array
+
+
+def inputs(classes: int, dtype: np.dtype[Any]) -> Inputs:
+    x = logits(7, classes).astype(dtype)
+    x[3] *= 40 if dtype == np.float64 else 7  # spreads softmax over subnormals
+    g = logits(7, classes).astype(dtype)[::-1].copy() - 0.3
+    weight = np.linspace(0.1, 1.7, classes, dtype=dtype)
+    return Inputs(x, np.arange(7), g, np.abs(g) / 16, weight)
+
+
+def everything(x: Array, y: Array, g: Array, p: Array, weight: Array) -> list[Any]:
+    """Results of every kind of call, with means over 7 rows and subnormal gradients."""
+    found: list[Any] = [
+        logloss.log_softmax(x),
+        logloss.softmax(x),
+        logloss.logsumexp(x),
+        logloss.log_softmax_backward(g, x),
+        logloss.softmax_backward(g, x),
+        logloss.logsumexp_backward(g[:, 0], x),
+        *logloss.cross_entropy_value_and_grad(x, y),
+        *logloss.cross_entropy_value_and_grad(x, y, weight=weight, label_smoothing=0.1),
+        *logloss.cross_entropy_value_and_grad(x, p, weight=weight),
+        logloss.cross_entropy(x, y, reduction="sum"),
+        logloss.cross_entropy_backward(0.3, x, y, weight=weight),
+        *logloss.nll_loss_value_and_grad(x, y, weight=weight),
+    ]
+    return [np.asarray(each).tobytes() for each in found]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("threads", (1, 2))
+def test_float_modes_of_the_caller(mode: str, threads: int, wide_dtype: np.dtype[Any]) -> None:
+    """They change no bit, and are as before after the call."""
+    environment = FloatEnvironment()
+    logloss.set_num_threads(threads)
+    given = inputs(20_000 if threads > 1 else 100, wide_dtype)
+    right = everything(*given)
+    with environment.changed(mode):
+        inside = environment.control()
+        found = everything(*given)
+        after = environment.control()
+    assert inside != environment.control()
+    assert after == inside
+    assert [a == b for a, b in zip(found, right, strict=True)] == [True] * len(right)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_float_modes_and_exact_sums(mode: str) -> None:
+    """Sums and quotients are rounded to nearest, and subnormal ones are kept."""
+    environment = FloatEnvironment()
+    values = logits(1, 1001)[0].astype(np.float64) * (1 + 2.0**-40)
+    tiny = np.array([5e-324 * 1001])
+
+    def sums() -> list[float]:
+        total, small, three = (_core.ExactSum() for _ in range(3))
+        total.add(values)
+        small.add(tiny)
+        three.add(np.array([3.0]))
+        both = (total, small)
+        return [each.value() for each in both] + [each.quotient(three) for each in both]
+
+    right = sums()
+    with environment.changed(mode):
+        found = sums()
+    assert found == right
+
+
+@posix
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="feenableexcept is glibc's own")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="traps are optional on aarch64")
+def test_trapping_exceptions_of_the_caller() -> None:
+    """A program that traps invalid operations, overflow and underflow is not killed by a kernel."""
+    script = """
+import ctypes, ctypes.util, numpy as np, logloss
+libm = ctypes.CDLL(ctypes.util.find_library("m"))
+x = np.array([[-np.inf, 3e38, -3e38, 88.0], [np.nan, 1.0, -200.0, 0.0]] * 5, np.float32)
+y = np.array([0, 3] * 5)
+losses, out = np.empty(10, np.float32), np.empty_like(x)
+call = lambda: logloss._core.cross_entropy(x, 1, y, loss=losses, grad=out)
+call()
+right = losses.tobytes(), out.tobytes()
+INVALID, ZERO, OVERFLOW, UNDERFLOW = 1, 4, 8, 16
+libm.feenableexcept(INVALID | ZERO | OVERFLOW | UNDERFLOW)
+call()
+enabled = libm.fegetexcept()
+libm.fedisableexcept(63)
+assert enabled == INVALID | ZERO | OVERFLOW | UNDERFLOW
+assert (losses.tobytes(), out.tobytes()) == right
+print("done")
+"""
+    assert python(script) == "done"
+
+
+def test_report_is_json() -> None:
+    """config() holds plain values only."""
+    assert json.loads(json.dumps(logloss.config())) == logloss.config()
