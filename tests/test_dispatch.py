@@ -19,7 +19,7 @@ from logloss import _core
 LEVELS = tuple(_core.available_isas())
 KNOWN = ("avx512", "avx2", "neon", "portable")
 
-# Prints what is in use, and bits that tell a fused multiply-add from a multiplication and an addition.
+# Prints what is in use, and bits that tell a fused multiply-add from two operations.
 REPORT = """
 import json, numpy as np, logloss
 x = np.linspace(-9, 9, 1000, dtype=np.float32).reshape(20, 50)

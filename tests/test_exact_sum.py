@@ -282,7 +282,7 @@ def test_quotient_is_rounded_once(a: list[float], b: list[float]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_quotient_where_both_roundings_lean_the_same_way(seed: int) -> None:
-    """Numerator and denominator lie half-way between doubles, the quotient just below a power of 2."""
+    """Numerator and denominator lie half-way between doubles, the quotient just below 2^n."""
     rng = np.random.default_rng(seed)
     for _ in range(500):
         high, tail = 1 + rng.integers(0, 64) * 2.0**-52, 2.0**-53 * rng.choice([-1, 1], 2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Threads: how many, from how many at once, after a fork, under Ctrl-C, and in whose float modes."""
+"""Threads: how many, from how many at once, after a fork, under Ctrl-C, in whose float modes."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_environment(environment: dict[str, str], count: int) -> None:
 
 @pytest.mark.parametrize("value", ("0", "-1", "2.5", "all"))
 def test_a_wrong_variable_is_named(value: str) -> None:
-    script = f"""
+    script = """
 try:
     import logloss
 except ValueError as error:
@@ -397,7 +397,7 @@ if __name__ == "__main__":
 class FloatEnvironment:
     """Changes this thread's rounding, flushing of subnormals and traps through the C library."""
 
-    DIRECTIONS = {
+    DIRECTIONS = {  # noqa: RUF012
         "x86_64": {"downward": 0x400, "upward": 0x800, "toward zero": 0xC00},
         "aarch64": {"upward": 0x400000, "downward": 0x800000, "toward zero": 0xC00000},
     }

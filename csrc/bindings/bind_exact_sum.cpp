@@ -9,6 +9,7 @@
 #include <string>
 
 #include "bindings/bind.h"
+#include "cpu/float_environment.h"
 #include "cpu/operations.h"
 
 namespace logloss {
@@ -89,8 +90,14 @@ py::tuple as_integer_ratio(const ExactSum& sum) {
   return fraction(scaled_integer(sum), unit).attr("as_integer_ratio")();
 }
 
+double rounded_value(const ExactSum& sum) {
+  const DefaultFloatEnvironment environment;
+  return sum.value();
+}
+
 // Rounded once; as IEEE division for zeros, infinities and NaN.
 double rounded_quotient(const ExactSum& numerator, const ExactSum& denominator) {
+  const DefaultFloatEnvironment environment;
   const double n = numerator.value(), d = denominator.value();
   if (!numerator.finite() || !denominator.finite() || n == 0.0 || d == 0.0) return n / d;
   const auto ordinary = [](double value) { return std::abs(value) > 0x1p-450 && std::abs(value) < 0x1p450; };
@@ -109,6 +116,7 @@ void add_products(ExactSum& sum, const Values<T>& a, const Values<T>& b) {
   if (a.ndim() != 1 || b.ndim() != 1 || a.size() != b.size()) {
     throw py::value_error("ExactSum.add_products: expected two 1-D arrays of one length");
   }
+  const DefaultFloatEnvironment environment;
   const T *x = a.data(), *y = b.data();
   for (py::ssize_t i = 0; i < a.size(); ++i) sum.add_product(static_cast<double>(x[i]), static_cast<double>(y[i]));
 }
@@ -127,7 +135,7 @@ void bind_exact_sum(py::module_& module) {
       .def("add_products", &add_products<float>, py::arg("a").noconvert(), py::arg("b").noconvert())
       .def("add_products", &add_products<double>, py::arg("a").noconvert(), py::arg("b").noconvert())
       .def("merge", &ExactSum::merge, py::arg("other"))
-      .def("value", &ExactSum::value)
+      .def("value", &rounded_value)
       .def("quotient", &rounded_quotient, py::arg("denominator"))
       .def(
           "divided_by",

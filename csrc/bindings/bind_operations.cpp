@@ -9,6 +9,7 @@
 #include "bindings/arrays.h"
 #include "bindings/bind.h"
 #include "cpu/dispatch.h"
+#include "cpu/float_environment.h"
 #include "cpu/operations.h"
 
 namespace logloss {
@@ -83,14 +84,15 @@ Target target_of(const py::array& target, const RowArray& input, int axis) {
 
 using RunLoss = bool (*)(const LossTask&, Interrupted);
 
-// Writes what is asked for: `loss` (rows values of the loss dtype), `hit` (rows bytes), `grad`; returns the exact sum
-// of the losses if want_sum, else None.
+// Writes what is asked for: `loss` (rows values of the loss dtype), `hit` (rows bytes), `grad` (times grad_output,
+// mean_factor and each row's number); returns the exact sum of the losses if want_sum, else None.
 template <RunLoss kRun>
 std::optional<ExactSum> loss(const py::array& input, int axis, const py::array& target,
                              const std::optional<py::array>& weight, double smoothing, bool want_sum,
                              const std::optional<py::array>& loss_out, const std::optional<py::array>& hit,
-                             const std::optional<py::array>& grad, double grad_scale,
+                             const std::optional<py::array>& grad, double grad_output, double mean_factor,
                              const std::optional<py::array>& grad_rows) {
+  const DefaultFloatEnvironment environment;
   LossTask task;
   task.input = rows_along(input, axis);
   const Target kind = target_of(target, task.input, axis);
@@ -110,7 +112,7 @@ std::optional<ExactSum> loss(const py::array& input, int axis, const py::array& 
     check_alike(task.input, *gradient);
     task.grad = &*gradient;
   }
-  task.grad_scale = grad_scale;
+  task.grad_scale = grad_output * mean_factor;
   task.grad_rows = data_or_null<double>(grad_rows, rows);
   ExactSum sum;
   if (want_sum) task.loss_sum = &sum;
@@ -123,7 +125,7 @@ void bind_loss(py::module_& module, const char* name) {
   module.def(name, &loss<kRun>, py::arg("input"), py::arg("axis"), py::arg("target"), py::kw_only(),
              py::arg("weight") = py::none(), py::arg("smoothing") = 0.0, py::arg("want_sum") = false,
              py::arg("loss") = py::none(), py::arg("hit") = py::none(), py::arg("grad") = py::none(),
-             py::arg("grad_scale") = 1.0, py::arg("grad_rows") = py::none());
+             py::arg("grad_output") = 1.0, py::arg("mean_factor") = 1.0, py::arg("grad_rows") = py::none());
 }
 
 }  // namespace

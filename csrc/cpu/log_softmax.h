@@ -122,7 +122,10 @@ void logsumexp(const LogSumExpBatch& batch) {
   });
   for (int row = 0; row < batch.rows; ++row) {
     const bool recompute = cancels(lse[row], stats.rest[row], sum[row]);
-    batch.lse[row] = recompute ? precise_lse(static_cast<const S*>(batch.input[row]), batch.classes) : lse[row];
+    const double precise = recompute ? precise_lse(static_cast<const S*>(batch.input[row]), batch.classes) : lse[row];
+    S rounded;
+    store_one(&rounded, static_cast<compute_t<S>>(precise));
+    batch.lse[row] = static_cast<double>(load_one(&rounded));
   }
 }
 

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cfenv>
 #include <chrono>
+
+#include "cpu/float_environment.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -31,21 +32,6 @@ void after_fork_in_child() {
 }
 const int fork_handler = pthread_atfork(nullptr, nullptr, after_fork_in_child);
 #endif
-
-// The default floating-point environment for the time of a scope.
-class DefaultFloatEnvironment {
- public:
-  DefaultFloatEnvironment() {
-    std::fegetenv(&saved_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultFloatEnvironment() { std::fesetenv(&saved_); }
-  DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
-  DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;
-
- private:
-  std::fenv_t saved_;
-};
 
 // Asks the caller's `interrupted` at most about ten times a second.
 class Poll {

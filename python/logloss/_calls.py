@@ -139,7 +139,8 @@ def loss_backward(
             weight=call.weight,
             smoothing=call.smoothing,
             grad=gradient.computed,
-            grad_scale=scale * _mean_factor(call),
+            grad_output=scale,
+            mean_factor=_mean_factor(call),
             grad_rows=grad_rows,
         )
     return gradient.finish()
@@ -157,15 +158,16 @@ def _mean_factor(call: LossCall) -> float:
     """1, or for "mean" one over the divisor: infinite where nothing has weight."""
     if call.reduction != "mean":
         return 1.0
-    divisor = call.divisor().value()
-    return 1.0 / divisor if divisor else math.inf
+    one = _core.ExactSum()
+    one.add(np.ones(1))
+    return one.quotient(call.divisor())
 
 
 def _run(
     kernel: LossKernel,
     call: LossCall,
     grad: Array | None,
-    grad_scale: float,
+    mean_factor: float,
     hit: NDArray[np.uint8] | None,
 ) -> float | Array:
     per_sample = call.reduction == "none"
@@ -186,7 +188,7 @@ def _run(
         loss=losses,
         hit=hit,
         grad=grad,
-        grad_scale=grad_scale,
+        mean_factor=mean_factor,
     )
     if losses is not None:
         return losses

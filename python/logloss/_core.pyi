@@ -55,7 +55,8 @@ def cross_entropy(
     loss: NDArray[Any] | None = None,
     hit: NDArray[np.uint8] | None = None,
     grad: NDArray[Any] | None = None,
-    grad_scale: float = 1.0,
+    grad_output: float = 1.0,
+    mean_factor: float = 1.0,
     grad_rows: NDArray[np.float64] | None = None,
 ) -> ExactSum | None: ...
 def nll_loss(
@@ -69,6 +70,7 @@ def nll_loss(
     loss: NDArray[Any] | None = None,
     hit: NDArray[np.uint8] | None = None,
     grad: NDArray[Any] | None = None,
-    grad_scale: float = 1.0,
+    grad_output: float = 1.0,
+    mean_factor: float = 1.0,
     grad_rows: NDArray[np.float64] | None = None,
 ) -> ExactSum | None: ...

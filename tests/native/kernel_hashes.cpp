@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Prints a hash of what every kernel of one ISA level writes, for every dtype and a choice of row lengths: levels with
+// a fused multiply-add must print the same lines. Needs neither Python nor the machine that it was compiled on.
+//
+// LOGLOSS_TABLE names the level's table, such as neon_kernels.
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "common/half.h"
+#include "cpu/kernel_table.h"
+
+namespace {
+
+using namespace logloss;
+using Bytes = std::vector<unsigned char>;
+
+constexpr int kRows = 5;
+constexpr std::int64_t kClasses[] = {1, 2, 3, 10, 15, 16, 17, 127, 128, 129, 1000, 1024, 1025, 4097, 65537, 131077};
+constexpr const char* kDTypeNames[] = {"float16", "bfloat16", "float32", "float64"};
+
+// The same numbers everywhere: integers from a linear congruential generator, scaled by powers of two to about
+// [-16, 16), and in one row by 2^9 more, where the maximum is subtracted first.
+class Numbers {
+ public:
+  double next() {
+    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<double>(static_cast<std::int32_t>(state_ >> 32)) * 0x1p-27;
+  }
+
+ private:
+  std::uint64_t state_ = 20240607;
+};
+
+void put(double value, DType dtype, unsigned char* to) {
+  const float narrow = static_cast<float>(value);
+  if (dtype == DType::float64) {
+    std::memcpy(to, &value, sizeof value);
+  } else if (dtype == DType::float32) {
+    std::memcpy(to, &narrow, sizeof narrow);
+  } else if (dtype == DType::float16) {
+    const Half half = baseline::narrow_half(narrow);
+    std::memcpy(to, &half, sizeof half);
+  } else {
+    const BFloat16 half = baseline::narrow_bfloat16(narrow);
+    std::memcpy(to, &half, sizeof half);
+  }
+}
+
+// kRows rows as a kernel takes them.
+struct Rows {
+  Rows(DType type, std::int64_t classes)
+      : size(item_size(type) * classes), bytes(static_cast<std::size_t>(kRows * size)) {
+    for (int row = 0; row < kRows; ++row) pointers[row] = bytes.data() + row * size;
+  }
+  Rows(DType type, std::int64_t classes, Numbers* numbers, double scale) : Rows(type, classes) {
+    const std::int64_t item = item_size(type);
+    for (std::int64_t i = 0; i < kRows * classes; ++i) {
+      put(numbers->next() * (i / classes == 3 ? scale * 0x1p9 : scale), type, bytes.data() + i * item);
+    }
+  }
+  Rows(const Rows&) = delete;
+  Rows& operator=(const Rows&) = delete;
+  std::int64_t size;
+  Bytes bytes;
+  void* pointers[kRows];
+};
+
+std::uint64_t hash(const void* data, std::size_t size) {  // FNV-1a
+  std::uint64_t value = 14695981039346656037u;
+  for (std::size_t i = 0; i < size; ++i) {
+    value = (value ^ static_cast<const unsigned char*>(data)[i]) * 1099511628211u;
+  }
+  return value;
+}
+
+void print(const char* operation, DType dtype, std::int64_t classes, const void* data, std::size_t size) {
+  std::printf("%-32s %-9s %7lld %016llx\n", operation, kDTypeNames[static_cast<int>(dtype)],
+              static_cast<long long>(classes), static_cast<unsigned long long>(hash(data, size)));
+}
+
+void hash_softmax_family(const KernelTable& kernels, DType dtype, std::int64_t classes) {
+  Numbers numbers;
+  const Rows input(dtype, classes, &numbers, 1.0), grad(dtype, classes, &numbers, 0.25);
+  Rows output(dtype, classes);
+  const SoftmaxBatch batch{kRows, classes, input.pointers, grad.pointers, output.pointers};
+  const auto run = [&](const char* name, const KernelsByDType<SoftmaxBatch>& kernel) {
+    kernel[dtype](batch);
+    print(name, dtype, classes, output.bytes.data(), output.bytes.size());
+  };
+  run("log_softmax", kernels.log_softmax);
+  run("softmax", kernels.softmax);
+  run("log_softmax_backward", kernels.log_softmax_backward);
+  run("softmax_backward", kernels.softmax_backward);
+  double lse[kRows];
+  const double upstream[kRows] = {1.0, -0.5, 2.0, 0.25, 3.0};
+  const LogSumExpBatch sums{kRows, classes, input.pointers, lse, upstream, output.pointers};
+  kernels.logsumexp[dtype](sums);
+  print("logsumexp", dtype, classes, lse, sizeof lse);
+  kernels.logsumexp_backward[dtype](sums);
+  print("logsumexp_backward", dtype, classes, output.bytes.data(), output.bytes.size());
+}
+
+void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) {
+  Numbers numbers;
+  const Rows input(dtype, classes, &numbers, 1.0), probs(dtype, classes, &numbers, 0x1p-6);
+  Rows grad(dtype, classes);
+  std::int64_t target[kRows] = {0, classes - 1, kIgnored, classes / 2, classes / 3};
+  std::vector<double> weight(static_cast<std::size_t>(classes));
+  std::vector<float> weight_float(weight.size());
+  for (std::size_t c = 0; c < weight.size(); ++c) weight_float[c] = weight[c] = static_cast<double>(c % 5) * 0.5;
+  double loss[kRows] = {};
+  std::uint8_t hit[kRows] = {};
+  const auto run = [&](const char* name, CrossEntropyBatch batch) {
+    batch.rows = kRows;
+    batch.classes = classes;
+    batch.input = input.pointers;
+    batch.loss = loss;
+    batch.grad = grad.pointers;
+    batch.grad_scale = 0.5;
+    kernels.cross_entropy[dtype](batch);
+    print(name, dtype, classes, loss, static_cast<std::size_t>(kRows * item_size(loss_dtype(dtype))));
+    print("... gradient", dtype, classes, grad.bytes.data(), grad.bytes.size());
+  };
+  const void* weights = dtype == DType::float64 ? static_cast<void*>(weight.data()) : weight_float.data();
+  CrossEntropyBatch batch{};
+  batch.target = target;
+  batch.hit = hit;
+  run("cross_entropy", batch);
+  print("... hits", dtype, classes, hit, sizeof hit);
+  batch.weight = weights;
+  batch.smoothing = 0.125;
+  run("cross_entropy, smoothed", batch);
+  CrossEntropyBatch soft{};
+  soft.probs = probs.pointers;
+  soft.weight = weights;
+  run("cross_entropy, probabilities", soft);
+  NllLossBatch nll{kRows, classes, input.pointers, target, weights, loss, grad.pointers, 0.5, nullptr};
+  kernels.nll_loss[dtype](nll);
+  print("nll_loss", dtype, classes, loss, static_cast<std::size_t>(kRows * item_size(loss_dtype(dtype))));
+}
+
+void hash_vec_math(const KernelTable& kernels) {
+  Numbers numbers;
+  std::vector<double> x(10007), y(x.size());
+  std::vector<float> xf(x.size()), yf(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) xf[i] = static_cast<float>(x[i] = numbers.next() * 4.0);
+  const auto n = static_cast<std::int64_t>(x.size());
+  for (const auto kernel : {kernels.exp_double, kernels.log_double, kernels.log1p_double}) {
+    for (double& value : x) value = kernel == kernels.exp_double ? value : value < 0 ? -value : value;
+    kernel(x.data(), y.data(), n);
+    print("exp, log or log1p", DType::float64, n, y.data(), y.size() * sizeof(double));
+  }
+  for (const auto kernel : {kernels.exp_float, kernels.log_float, kernels.log1p_float}) {
+    for (float& value : xf) value = kernel == kernels.exp_float ? value : value < 0 ? -value : value;
+    kernel(xf.data(), yf.data(), n);
+    print("exp, log or log1p", DType::float32, n, yf.data(), yf.size() * sizeof(float));
+  }
+}
+
+}  // namespace
+
+int main() {
+  const KernelTable& kernels = *logloss::LOGLOSS_TABLE();
+  hash_vec_math(kernels);
+  for (int dtype = 0; dtype < kDTypes; ++dtype) {
+    for (const std::int64_t classes : kClasses) {
+      hash_softmax_family(kernels, static_cast<DType>(dtype), classes);
+      hash_losses(kernels, static_cast<DType>(dtype), classes);
+    }
+  }
+  return 0;
+}
