@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The cases of tests/hashes.json: every operation over inputs made by integer arithmetic alone.
 
-tests/native/kernel_hashes.cpp does the like in C++, for machines without Python. After a change that
-is meant to change bits, write the file anew:
+tests/native/kernel_hashes.cpp does the like in C++, for machines without Python. After a change
+that is meant to change bits, write the file anew:
 
     python tests/hash_cases.py > tests/hashes.json
 """
