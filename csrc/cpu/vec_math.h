@@ -3,9 +3,9 @@
 // float over every value of the range.
 //
 //   function    max ulp float   max ulp double   range                   results at the edges
-//   exp         1.02 (2.0)      1.02 (2.0)       all                     +inf above, 0 below, subnormals, NaN kept
-//   log         0.85 (1.0)      0.85 (1.0)       all                     -inf at +-0, NaN below 0, +inf at +inf
-//   log1p       1.50 (1.5)      1.50 (1.5)       all                     -inf at -1, NaN below, -0 kept, +inf at +inf
+//   exp         1.05 (2.0)      1.02 (2.0)       all                     +inf above, 0 below, subnormals, NaN kept
+//   log         0.90 (1.0)      0.90 (1.0)       all                     -inf at +-0, NaN below 0, +inf at +inf
+//   log1p       1.60 (1.6)      1.60 (1.6)       all                     -inf at -1, NaN below, -0 kept, +inf at +inf
 //
 // In brackets: the portable level, which has no fused multiply-add. Division is the only operation besides add,
 // multiply and fma, and all of them are rounded as IEEE 754 says: no estimates, no calls to the C library.
@@ -134,7 +134,7 @@ LOGLOSS_INLINE Vec<T> exp(Vec<T> x) {
 
 // 2^(kHeadroom - K) e^x for the terms of a row whose largest element is near K ln 2: the largest term is near
 // 2^kHeadroom, and a term is flushed to zero only where it is below 2^-(2 kHeadroom) of it, too small to change any
-// result, a subnormal softmax included. x may be -inf; NaN is kept. 1.02 ulp where not flushed.
+// result, a subnormal softmax included. x may be -inf; NaN is kept. 1.05 ulp where not flushed.
 //
 // K may differ from lane to lane; moving to another K scales every term by a power of two, which is exact.
 template <class T>
