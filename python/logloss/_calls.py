@@ -226,11 +226,11 @@ def score_rows(
     call = loss_call(
         input,
         target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction="none",
+        weight,
+        ignore_index,
+        "none",
+        axis,
         label_smoothing=label_smoothing,
-        axis=axis,
         probabilities=False,
     )
     hit = np.zeros(call.target.size, np.uint8)

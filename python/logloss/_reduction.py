@@ -54,13 +54,13 @@ class LossCall:
 def loss_call(
     input: ArrayLike,
     target: ArrayLike,
-    *,
     weight: ArrayLike | None,
     ignore_index: int,
     reduction: str,
-    label_smoothing: float,
     axis: int | None,
-    probabilities: bool,
+    *,
+    label_smoothing: float = 0.0,
+    probabilities: bool = True,
 ) -> LossCall:
     """Check the arguments of `cross_entropy` and, without probabilities, of `nll_loss`."""
     x = _validate.float_array("input", input)

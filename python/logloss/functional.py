@@ -220,12 +220,8 @@ def softmax_backward(
 
     Raises
     ------
-    TypeError
-        For a dtype that is not floating-point.
-    ValueError
-        For a `grad_output` or `out` of another shape, or an `out` that cannot be written.
-    numpy.exceptions.AxisError
-        For an axis out of range.
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `log_softmax_backward`.
 
     Examples
     --------
@@ -358,17 +354,10 @@ def cross_entropy(
     >>> logloss.cross_entropy(logits, [1, 0], reduction="none")
     array([1.3887944e-11, 6.9314718e-01], dtype=float32)
     >>> logloss.cross_entropy(logits, [1, 0])
-    0.34657359030...
+    0.34657359123924375
     """
     call = loss_call(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        axis=axis,
-        probabilities=True,
+        input, target, weight, ignore_index, reduction, axis, label_smoothing=label_smoothing
     )
     return _calls.loss(_core.cross_entropy, call)
 
@@ -418,14 +407,7 @@ def cross_entropy_backward(
     array([[ 0.5, -0.5]])
     """
     call = loss_call(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        axis=axis,
-        probabilities=True,
+        input, target, weight, ignore_index, reduction, axis, label_smoothing=label_smoothing
     )
     gradient = _calls.Gradient(call, out, input, (target, weight, grad_output))
     return _calls.loss_backward(_core.cross_entropy, call, grad_output, gradient)
@@ -475,14 +457,7 @@ def cross_entropy_value_and_grad(
     array([[ 0.5, -0.5]])
     """
     call = loss_call(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        axis=axis,
-        probabilities=True,
+        input, target, weight, ignore_index, reduction, axis, label_smoothing=label_smoothing
     )
     gradient = _calls.Gradient(call, out, input, (target, weight))
     return _calls.loss_value_and_grad(_core.cross_entropy, call, gradient)
@@ -533,16 +508,7 @@ def nll_loss(
     >>> logloss.nll_loss(np.log([[0.25, 0.75]]), [0])
     1.3862943611198906
     """
-    call = loss_call(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=0.0,
-        axis=axis,
-        probabilities=False,
-    )
+    call = loss_call(input, target, weight, ignore_index, reduction, axis, probabilities=False)
     return _calls.loss(_core.nll_loss, call)
 
 
@@ -585,16 +551,7 @@ def nll_loss_backward(
     >>> logloss.nll_loss_backward(1.0, np.log([[0.25, 0.75]]), [0])
     array([[-1.,  0.]])
     """
-    call = loss_call(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=0.0,
-        axis=axis,
-        probabilities=False,
-    )
+    call = loss_call(input, target, weight, ignore_index, reduction, axis, probabilities=False)
     gradient = _calls.Gradient(call, out, input, (target, weight, grad_output))
     return _calls.loss_backward(_core.nll_loss, call, grad_output, gradient)
 
@@ -638,15 +595,6 @@ def nll_loss_value_and_grad(
     >>> loss, grad.tolist()
     (0.5, [[0.0, -1.0]])
     """
-    call = loss_call(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=0.0,
-        axis=axis,
-        probabilities=False,
-    )
+    call = loss_call(input, target, weight, ignore_index, reduction, axis, probabilities=False)
     gradient = _calls.Gradient(call, out, input, (target, weight))
     return _calls.loss_value_and_grad(_core.nll_loss, call, gradient)
