@@ -5,7 +5,7 @@
 //   function    max ulp float   max ulp double   range                   results at the edges
 //   exp         1.05 (2.0)      1.02 (2.0)       all                     +inf above, 0 below, subnormals, NaN kept
 //   log         0.95 (1.2)      0.95 (1.2)       all                     -inf at +-0, NaN below 0, +inf at +inf
-//   log1p       1.60 (1.6)      1.60 (1.6)       all                     -inf at -1, NaN below, -0 kept, +inf at +inf
+//   log1p       1.60 (1.6)      1.60 (1.6)       all                     -inf at -1, NaN below, +0 at +-0, +inf at +inf
 //
 // In brackets: the portable level, which has no fused multiply-add. Division is the only operation besides add,
 // multiply and fma, and all of them are rounded as IEEE 754 says: no estimates, no calls to the C library.
