@@ -21,10 +21,32 @@ char byte_order(const py::dtype& dtype) {
   return fields["bfloat16"][py::int_(0)].attr("byteorder").cast<char>();
 }
 
+bool is_byte_swapped(const py::dtype& dtype) {
+  const char native = std::endian::native == std::endian::little ? '<' : '>';
+  const char order = byte_order(dtype);
+  return (order == '<' || order == '>') && order != native;
+}
+
+// Integers, and booleans as integers, by their size.
+Storage integer_storage(const py::dtype& dtype) {
+  const bool is_signed = dtype.kind() == 'i';
+  switch (dtype.itemsize()) {
+    case 1:
+      return is_signed ? Storage::int8 : Storage::uint8;
+    case 2:
+      return is_signed ? Storage::int16 : Storage::uint16;
+    case 4:
+      return is_signed ? Storage::int32 : Storage::uint32;
+    default:
+      return is_signed ? Storage::int64 : Storage::uint64;
+  }
+}
+
 }  // namespace
 
-DType dtype_of(const py::array& array) {
-  const py::dtype dtype = array.dtype();
+DType dtype_of(const py::array& array) { return dtype_of(array.dtype()); }
+
+DType dtype_of(const py::dtype& dtype) {
   if (dtype.kind() == 'f') {
     switch (dtype.itemsize()) {
       case 2:
@@ -48,9 +70,7 @@ RowArray rows_along(const py::array& array, int axis) {
   RowArray rows;
   rows.data = static_cast<char*>(const_cast<void*>(array.data()));
   rows.dtype = dtype_of(array);
-  const char native = std::endian::native == std::endian::little ? '<' : '>';
-  const char order = byte_order(array.dtype());
-  rows.byte_swapped = (order == '<' || order == '>') && order != native;
+  rows.byte_swapped = is_byte_swapped(array.dtype());
   rows.classes = array.shape(axis);
   rows.class_stride = array.strides(axis);
   for (int d = 0; d < ndim; ++d) {
@@ -66,6 +86,26 @@ RowArray rows_along(const py::array& array, int axis) {
 RowArray writable_rows_along(const py::array& array, int axis) {
   if (!array.writeable()) throw py::value_error("internal: an output that is read-only");
   return rows_along(array, axis);
+}
+
+ElementArray elements_of(const py::array& array) {
+  const char kind = array.dtype().kind();
+  const bool integer = kind == 'i' || kind == 'u' || kind == 'b';
+  ElementArray elements;
+  elements.data = static_cast<char*>(const_cast<void*>(array.data()));
+  elements.storage = integer ? integer_storage(array.dtype()) : storage_of(dtype_of(array));
+  elements.byte_swapped = is_byte_swapped(array.dtype());
+  elements.dims = static_cast<int>(array.ndim());
+  if (elements.dims > kMaxElementDims) throw py::value_error("internal: too many axes");
+  for (int d = 0; d < elements.dims; ++d) {
+    elements.shape[d] = array.shape(d);
+    elements.stride[d] = array.strides(d);
+  }
+  if (elements.dims == 0) {  // a number: a sequence of one
+    elements.dims = 1;
+    elements.shape[0] = 1;
+  }
+  return elements;
 }
 
 bool python_interrupted() {

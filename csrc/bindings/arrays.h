@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "cpu/element_array.h"
 #include "cpu/row_array.h"
 
 namespace logloss {
@@ -16,11 +17,16 @@ namespace py = pybind11;
 // The DType of a floating-point array (float16, bfloat16 by its name, float32, float64); ValueError for another.
 DType dtype_of(const py::array& array);
 
+DType dtype_of(const py::dtype& dtype);
+
 // `array` with its class axis `axis` (in [0, ndim)) moved last.
 RowArray rows_along(const py::array& array, int axis);
 
 // rows_along of an array that will be written.
 RowArray writable_rows_along(const py::array& array, int axis);
+
+// An array of any real type as a sequence of its elements, in C order.
+ElementArray elements_of(const py::array& array);
 
 // The data of a C-contiguous array of n items of T; null for None.
 template <class T>

@@ -7,6 +7,7 @@
 namespace logloss {
 
 void bind_operations(pybind11::module_& module);
+void bind_elementwise(pybind11::module_& module);
 void bind_targets(pybind11::module_& module);
 void bind_exact_sum(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);

@@ -10,6 +10,7 @@
 namespace logloss {
 
 inline constexpr int kMaxRows = 64;
+inline constexpr int kMaxElements = 4096;
 
 // softmax, log_softmax and their gradients: row by row from `input` (and `grad_output`) to `output`.
 struct SoftmaxBatch {
@@ -20,12 +21,12 @@ struct SoftmaxBatch {
   void* const* output;
 };
 
-// logsumexp: one value per row, and its gradient.
-struct LogSumExpBatch {
+// logsumexp and the entropies: one value per row, and its gradient.
+struct RowValueBatch {
   int rows;
   std::int64_t classes;
   const void* const* input;
-  double* lse;                // forward: rows results, each rounded to the input's dtype
+  double* value;              // forward: rows results, each rounded to the input's dtype
   const double* grad_output;  // backward: one number per row
   void* const* output;        // backward
 };
@@ -62,5 +63,55 @@ struct NllLossBatch {
 };
 
 inline constexpr std::int64_t kIgnored = -1;
+
+// kl_div_with_logits: loss = sum_c p_c (log p_c - log q_c) with p = softmax(target), q = softmax(input).
+struct DivergenceBatch {
+  int rows;
+  std::int64_t classes;
+  const void* const* input;
+  const void* const* target;
+  void* loss;               // rows values of the loss dtype, or null
+  void* const* input_grad;  // or null, as every gradient below
+  void* const* target_grad;
+  double grad_scale;        // factor of every gradient,
+  const double* grad_rows;  // and of each row's, or null
+};
+
+// cosine_embedding_loss of pairs of rows.
+struct CosineBatch {
+  int rows;
+  std::int64_t features;
+  const void* const* input1;
+  const void* const* input2;
+  const double* target;  // 1: alike, -1: unlike, anything else: no loss
+  double margin;
+  void* loss;
+  void* const* grad1;
+  void* const* grad2;
+  double grad_scale;
+  const double* grad_rows;
+};
+
+// What the values of a batch of elements add up to.
+inline constexpr int kElementSumParts = 48;
+struct ElementSums {
+  double part[kElementSumParts];  // the exact sum is theirs
+  bool exact;                     // unless this is false: then the values must be added one by one
+};
+
+// Element-wise operations: at most kMaxElements values, contiguous, in the storage type but where stated.
+struct ElementBatch {
+  int n;
+  const void* input;
+  const void* target;  // losses only
+  const void* weight;  // of the compute type, or null for ones; as pos_weight and grad_output
+  const void* pos_weight;
+  const void* grad_output;
+  double grad_scale;  // factor of every gradient
+  void* output;       // the function's values, or the losses (of the loss dtype); or null
+  void* grad;         // or null; may be the input itself
+  ElementSums* sums;  // of the losses, or null
+  bool* in_domain;    // set to false by a probability outside [0, 1] or NaN, else left alone
+};
 
 }  // namespace logloss

@@ -32,7 +32,8 @@ struct Compute<double> {
 template <class S>
 using compute_t = typename Compute<S>::type;
 
-// The dtype of a per-sample loss.
-constexpr DType loss_dtype(DType input) { return input == DType::float64 ? DType::float64 : DType::float32; }
+// The DType of compute_t, which is that of a per-sample loss too.
+constexpr DType compute_dtype(DType input) { return input == DType::float64 ? DType::float64 : DType::float32; }
+constexpr DType loss_dtype(DType input) { return compute_dtype(input); }
 
 }  // namespace logloss

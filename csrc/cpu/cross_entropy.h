@@ -43,7 +43,7 @@ class CrossEntropyKernel {
   // An ignored row is not read: it stands as a row without weight.
   void prepare(int row) {
     target_logit_[row] = target_weight_[row] = class_weight_[row] = 0.0;
-    grad_scale_[row] = batch_.grad_rows ? batch_.grad_scale * batch_.grad_rows[row] : batch_.grad_scale;
+    grad_scale_[row] = grad_scale_of(batch_, row);
     ties_[row] = 0;
     if (ignored(row)) return;
     const RowStats stats = sweep(row);
@@ -102,7 +102,7 @@ class CrossEntropyKernel {
       S* grad = static_cast<S*>(batch_.grad[row]);
       const typename SoftmaxScale<T>::Row scaled_softmax(scale, row);
       if (ignored(row)) {
-        write_zeros(grad);
+        write_zeros(grad, batch_.classes);
       } else if (!batch_.target) {
         write_grad(row, scaled_softmax, probability_term(row), static_cast<T>(-grad_scale_[row]), grad);
       } else if (smoothed()) {
@@ -138,11 +138,6 @@ class CrossEntropyKernel {
         store(grad + j, lanes, scaled_softmax(value));
       }
     });
-  }
-
-  void write_zeros(S* grad) const {
-    for_each_vector(batch_.classes,
-                    [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { store(grad + j, lanes, Vec<T>(T(0))); });
   }
 
   const CrossEntropyBatch& batch_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The one list of kernels: what every ISA level provides, by storage type. Adding an operation is one line here and
-// one in kernels.cpp.
+// one in the unit that compiles it: kernels.cpp, elementwise_kernels.cpp or divergence_kernels.cpp.
 #pragma once
 
 #include <cstdint>
@@ -25,15 +25,37 @@ struct KernelsByDType {
 template <class T>
 using ElementwiseKernel = void (*)(const T* x, T* y, std::int64_t n);
 
+struct ElementwiseKernels {
+  KernelsByDType<ElementBatch> sigmoid;
+  KernelsByDType<ElementBatch> log_sigmoid;
+  KernelsByDType<ElementBatch> sigmoid_backward;
+  KernelsByDType<ElementBatch> log_sigmoid_backward;
+  KernelsByDType<ElementBatch> binary_cross_entropy;
+  KernelsByDType<ElementBatch> binary_cross_entropy_with_logits;
+  KernelsByDType<ElementBatch> kl_div;
+  KernelsByDType<ElementBatch> kl_div_log_target;
+};
+
+struct DivergenceKernels {
+  KernelsByDType<RowValueBatch> entropy;
+  KernelsByDType<RowValueBatch> entropy_backward;
+  KernelsByDType<RowValueBatch> entropy_with_logits;
+  KernelsByDType<RowValueBatch> entropy_with_logits_backward;
+  KernelsByDType<DivergenceBatch> kl_div_with_logits;
+  KernelsByDType<CosineBatch> cosine_embedding_loss;
+};
+
 struct KernelTable {
   const char* isa;
+  const ElementwiseKernels& elementwise;
+  const DivergenceKernels& divergence;
 
   KernelsByDType<SoftmaxBatch> log_softmax;
   KernelsByDType<SoftmaxBatch> softmax;
   KernelsByDType<SoftmaxBatch> log_softmax_backward;
   KernelsByDType<SoftmaxBatch> softmax_backward;
-  KernelsByDType<LogSumExpBatch> logsumexp;
-  KernelsByDType<LogSumExpBatch> logsumexp_backward;
+  KernelsByDType<RowValueBatch> logsumexp;
+  KernelsByDType<RowValueBatch> logsumexp_backward;
   KernelsByDType<CrossEntropyBatch> cross_entropy;
   KernelsByDType<NllLossBatch> nll_loss;
 

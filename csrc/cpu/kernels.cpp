@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Compiled once per ISA level, with that level's flags and LOGLOSS_LEVEL set to its name; exports one function.
+// The softmax family and its losses, and the table of all kernels. Compiled once per ISA level, with that level's flags
+// and LOGLOSS_LEVEL set to its name; exports one function.
 #include "cpu/cross_entropy.h"
-#include "cpu/kernel_table.h"
+#include "cpu/kernel_groups.h"
 #include "cpu/log_softmax.h"
 #include "cpu/nll_loss.h"
 
@@ -35,17 +36,16 @@ float max_float(const float* x, std::int64_t n) { return max_of(x, n); }
 
 constexpr KernelTable kTable = {
     .isa = LOGLOSS_TEXT(LOGLOSS_LEVEL),
-    .log_softmax = {{log_softmax<Half>, log_softmax<BFloat16>, log_softmax<float>, log_softmax<double>}},
-    .softmax = {{softmax<Half>, softmax<BFloat16>, softmax<float>, softmax<double>}},
-    .log_softmax_backward = {{log_softmax_backward<Half>, log_softmax_backward<BFloat16>, log_softmax_backward<float>,
-                              log_softmax_backward<double>}},
-    .softmax_backward = {{softmax_backward<Half>, softmax_backward<BFloat16>, softmax_backward<float>,
-                          softmax_backward<double>}},
-    .logsumexp = {{logsumexp<Half>, logsumexp<BFloat16>, logsumexp<float>, logsumexp<double>}},
-    .logsumexp_backward = {{logsumexp_backward<Half>, logsumexp_backward<BFloat16>, logsumexp_backward<float>,
-                            logsumexp_backward<double>}},
-    .cross_entropy = {{cross_entropy<Half>, cross_entropy<BFloat16>, cross_entropy<float>, cross_entropy<double>}},
-    .nll_loss = {{nll_loss<Half>, nll_loss<BFloat16>, nll_loss<float>, nll_loss<double>}},
+    .elementwise = kElementwiseKernels,
+    .divergence = kDivergenceKernels,
+    .log_softmax = LOGLOSS_BY_DTYPE(log_softmax),
+    .softmax = LOGLOSS_BY_DTYPE(softmax),
+    .log_softmax_backward = LOGLOSS_BY_DTYPE(log_softmax_backward),
+    .softmax_backward = LOGLOSS_BY_DTYPE(softmax_backward),
+    .logsumexp = LOGLOSS_BY_DTYPE(logsumexp),
+    .logsumexp_backward = LOGLOSS_BY_DTYPE(logsumexp_backward),
+    .cross_entropy = LOGLOSS_BY_DTYPE(cross_entropy),
+    .nll_loss = LOGLOSS_BY_DTYPE(nll_loss),
     .exp_float = exp_of<float>,
     .log_float = log_of<float>,
     .log1p_float = log1p_of<float>,

@@ -109,9 +109,17 @@ void softmax_backward(const SoftmaxBatch& batch) {
   }
 }
 
+// `value` rounded to the storage type.
+template <class S>
+inline double rounded(double value) {
+  S stored;
+  store_one(&stored, static_cast<compute_t<S>>(value));
+  return static_cast<double>(load_one(&stored));
+}
+
 // max + l; an infinite maximum is the result itself, unless the row holds NaN.
 template <class S>
-void logsumexp(const LogSumExpBatch& batch) {
+void logsumexp(const RowValueBatch& batch) {
   const BatchStats<compute_t<S>> stats = batch_stats<S>(batch);
   PerRow<double> lse, sum;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
@@ -123,9 +131,7 @@ void logsumexp(const LogSumExpBatch& batch) {
   for (int row = 0; row < batch.rows; ++row) {
     const bool recompute = cancels(lse[row], stats.rest[row], sum[row]);
     const double precise = recompute ? precise_lse(static_cast<const S*>(batch.input[row]), batch.classes) : lse[row];
-    S rounded;
-    store_one(&rounded, static_cast<compute_t<S>>(precise));
-    batch.lse[row] = static_cast<double>(load_one(&rounded));
+    batch.value[row] = rounded<S>(precise);
   }
 }
 
@@ -142,7 +148,7 @@ inline void write_softmax_limit(const S* x, std::int64_t classes, double max, st
 
 // dx = g softmax(x), and its limit where the row is infinite.
 template <class S>
-void logsumexp_backward(const LogSumExpBatch& batch) {
+void logsumexp_backward(const RowValueBatch& batch) {
   using T = compute_t<S>;
   BatchStats<T> stats(batch.rows);
   std::int64_t ties[kMaxRows];

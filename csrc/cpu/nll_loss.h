@@ -24,9 +24,8 @@ void nll_loss(const NllLossBatch& batch) {
     }
     if (batch.grad) {
       S* grad = static_cast<S*>(batch.grad[row]);
-      for_each_vector(batch.classes,
-                      [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { store(grad + j, lanes, Vec<T>(T(0))); });
-      const double scale = batch.grad_rows ? batch.grad_scale * batch.grad_rows[row] : batch.grad_scale;
+      write_zeros(grad, batch.classes);
+      const double scale = grad_scale_of(batch, row);
       if (!ignored) store_one(grad + t, static_cast<T>(-scale * static_cast<double>(weight_t)));
     }
   }

@@ -7,25 +7,8 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// Sums of 16 lanes as high + low.
-struct PairTerm {
-  Vec<double> high, low;
-};
-
-// a + b exactly, for any a and b.
-LOGLOSS_INLINE PairTerm two_sum(Vec<double> a, Vec<double> b) {
-  const Vec<double> sum = a + b;
-  const Vec<double> added = sum - a;
-  return {sum, (a - (sum - added)) + (b - added)};
-}
-// a * b exactly (under fma).
-LOGLOSS_INLINE PairTerm two_product(Vec<double> a, Vec<double> b) {
-  const Vec<double> product = a * b;
-  return {product, fma(a, b, Vec<double>(0.0) - product)};
-}
-
 // e^x for -700 <= x <= 2 to 2^-62 of itself: 1 + r + r^2/2 + r^3/6 in pairs, the rest of the series in double.
-LOGLOSS_INLINE PairTerm exp_pair(Vec<double> x) {
+LOGLOSS_INLINE VecPair<double> exp_pair(Vec<double> x) {
   using E = ExpConstants<double>;
   constexpr double kSixth = 0x1.5555555555555p-3, kSixthLow = 0x1.5555555555555p-57;
   // 1/4!, 1/5!, ... 1/17!
@@ -35,24 +18,24 @@ LOGLOSS_INLINE PairTerm exp_pair(Vec<double> x) {
       0x1.93974a8c07c9dp-37, 0x1.ae7f3e733b81fp-41, 0x1.ae7f3e733b81fp-45, 0x1.952c77030ad4ap-49};
   const Vec<double> n = round_to_integer(x * Vec<double>(E::kLog2e));
   const Vec<double> r_high = fma(n, Vec<double>(-E::kLn2High), x);
-  const PairTerm reduction = two_product(n, Vec<double>(-E::kLn2Low));
-  const PairTerm r_sum = two_sum(r_high, reduction.high);
+  const VecPair<double> reduction = two_product(n, Vec<double>(-E::kLn2Low));
+  const VecPair<double> r_sum = two_sum(r_high, reduction.high);
   const Vec<double> r = r_sum.high, r_low = r_sum.low + reduction.low;
 
-  const PairTerm square = two_product(r, r);
+  const VecPair<double> square = two_product(r, r);
   const Vec<double> square_low = fma(r + r, r_low, square.low);
-  const PairTerm cube = two_product(square.high, r);
+  const VecPair<double> cube = two_product(square.high, r);
   const Vec<double> cube_low = fma(square.high, r_low, fma(square_low, r, cube.low));
-  const PairTerm sixth = two_product(cube.high, Vec<double>(kSixth));
+  const VecPair<double> sixth = two_product(cube.high, Vec<double>(kSixth));
   const Vec<double> sixth_low = fma(cube_low, Vec<double>(kSixth), fma(cube.high, Vec<double>(kSixthLow), sixth.low));
   const Vec<double> half(0.5);
   const Vec<double> tail = (square.high * square.high) * polynomial(r, kSeries);
 
-  const PairTerm a = two_sum(Vec<double>(1.0), r);
-  const PairTerm b = two_sum(a.high, half * square.high);
-  const PairTerm c = two_sum(b.high, sixth.high);
+  const VecPair<double> a = two_sum(Vec<double>(1.0), r);
+  const VecPair<double> b = two_sum(a.high, half * square.high);
+  const VecPair<double> c = two_sum(b.high, sixth.high);
   const Vec<double> low = ((a.low + b.low) + (c.low + r_low)) + (fma(half, square_low, sixth_low) + tail);
-  const PairTerm sum = two_sum(c.high, low);
+  const VecPair<double> sum = two_sum(c.high, low);
   const Vec<double> scale = power_of_two(n);
   return {sum.high * scale, sum.low * scale};
 }
@@ -64,7 +47,7 @@ LOGLOSS_NOINLINE double precise_lse(const S* x, std::int64_t classes) {
   Vec<double> low(0.0);
   for_each_vector(classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
     // e^-700 is nothing beside a sum of at least e^-1.3.
-    const PairTerm e = exp_pair(max(Vec<double>(-700.0), widen(load(x + j, lanes, -kInfinity<compute_t<S>>))));
+    const VecPair<double> e = exp_pair(max(Vec<double>(-700.0), widen(load(x + j, lanes, -kInfinity<compute_t<S>>))));
     high.add(e.high);
     low = low + e.low;
   });

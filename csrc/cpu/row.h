@@ -30,6 +30,18 @@ LOGLOSS_INLINE void for_each_vector(std::int64_t n, F f) {
   if (j < n) f(j, FirstLanes{static_cast<int>(n - j)});
 }
 
+template <class S>
+inline void write_zeros(S* row, std::int64_t n) {
+  using T = compute_t<S>;
+  for_each_vector(n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { store(row + j, lanes, Vec<T>(T(0))); });
+}
+
+// The factor of the gradient of one row of a batch of losses.
+template <class Batch>
+LOGLOSS_INLINE double grad_scale_of(const Batch& batch, int row) {
+  return batch.grad_rows ? batch.grad_scale * batch.grad_rows[row] : batch.grad_scale;
+}
+
 // A sum as high + low.
 struct TwoPartSum {
   double high;

@@ -26,11 +26,6 @@ LOGLOSS_INLINE void for_each_group(int rows, F f) {
   for (int first = 0; first < rows; first += kLanes) f(first);
 }
 
-// Numbers of 16 rows as high + low.
-struct TwoPart {
-  Vec<double> high, low;
-};
-
 // The statistics of a batch, for kernels that compute in T.
 template <class T>
 class BatchStats {
@@ -64,22 +59,22 @@ class BatchStats {
     return select(m - m == Vec<double>(0.0), rest.group(first), Vec<double>(__builtin_nan("")));
   }
   // e_max, with what its rounding took.
-  LOGLOSS_INLINE TwoPart exp_max(int first) const {
+  LOGLOSS_INLINE VecPair<double> exp_max(int first) const {
     const auto e = exp_of_group(first).parts(max.group(first) - shift.group(first));
     const Vec<double> high = fma(e.scale, e.m1, e.scale);
     return {high, fma(e.scale, e.m1, e.scale - high)};
   }
   // log S - log e_max = log1p(rest / e_max), the quotient in two parts.
   LOGLOSS_NOINLINE Vec<double> log_rest(int first) const {
-    const TwoPart e = exp_max(first);
+    const VecPair<double> e = exp_max(first);
     const Vec<double> r = finite_rest(first);
     const Vec<double> ratio = r / e.high;
     const Vec<double> left = fma(Vec<double>(0.0) - ratio, e.high, r) + (rest_low.group(first) - ratio * e.low);
     return log1p(ratio) + left / (e.high + r);
   }
   // S = sum_j e_j.
-  LOGLOSS_NOINLINE TwoPart sum(int first) const {
-    const TwoPart e = exp_max(first);
+  LOGLOSS_NOINLINE VecPair<double> sum(int first) const {
+    const VecPair<double> e = exp_max(first);
     const Vec<double> r = finite_rest(first);
     const Vec<double> high = r + e.high;
     const Vec<double> added = high - r;
@@ -105,7 +100,7 @@ template <class T>
 class SoftmaxScale {
  public:
   LOGLOSS_INLINE void set_group(const BatchStats<T>& stats, int first, Vec<double> factor) {
-    const TwoPart sum = stats.sum(first);
+    const VecPair<double> sum = stats.sum(first);
     // Where nothing but the maximum counts its softmax is 1: relative to the maximum it is computed so.
     const auto alone = stats.rest.group(first) == Vec<double>(0.0);
     const Vec<double> max = stats.max.group(first);
@@ -173,6 +168,79 @@ class SoftmaxScale {
   }
 
   PerRow<T> exponent_, shift_, high_, low_;
+};
+
+// The softmax of one row and its logarithm in float64, as accurate as the row's statistic.
+template <class T>
+class RowSoftmax;
+
+template <>
+class RowSoftmax<float> {
+ public:
+  RowSoftmax(double max, double log_rest) : max_(max), log_rest_(log_rest) {}
+
+  // What probability() gives for 1.
+  static constexpr double kOne = 1.0;
+
+  // -log softmax(x) = (max - x) + l >= 0
+  LOGLOSS_INLINE Vec<double> minus_log(Vec<float> x) const { return (max_ - widen(x)) + log_rest_; }
+  LOGLOSS_INLINE Vec<double> probability(Vec<float> x) const { return exp(Vec<double>(0.0) - minus_log(x)); }
+  // log softmax(x) - log other(y)
+  LOGLOSS_INLINE Vec<double> log_ratio(Vec<float> x, const RowSoftmax& other, Vec<float> y) const {
+    return other.minus_log(y) - minus_log(x);
+  }
+
+ private:
+  Vec<double> max_, log_rest_;
+};
+
+// The exponential of a rounded logarithm would be off by as many ulps as that is large.
+template <>
+class RowSoftmax<double> {
+ public:
+  RowSoftmax(double max, double log_rest, const SoftmaxScale<double>& scale, int row)
+      : max_(max), log_rest_(log_rest), softmax_(scale, row) {}
+
+  // Subnormal probabilities keep their digits until the last product.
+  static constexpr double kOne = 0x1p64;
+
+  LOGLOSS_INLINE Vec<double> minus_log(Vec<double> x) const { return (max_ - x) + log_rest_; }
+  LOGLOSS_INLINE Vec<double> probability(Vec<double> x) const { return softmax_(x); }
+  // log softmax(x) - log other(y). The logits are subtracted first, in two parts: nothing is lost where the rows are
+  // equal but for a constant.
+  LOGLOSS_INLINE Vec<double> log_ratio(Vec<double> x, const RowSoftmax& other, Vec<double> y) const {
+    const Vec<double> zero(0.0);
+    const VecPair<double> logits = two_sum(x, zero - y), maxima = two_sum(max_, zero - other.max_);
+    const Vec<double> near = ((logits.high - maxima.high) + (logits.low - maxima.low)) + (other.log_rest_ - log_rest_);
+    return select(near - near == Vec<double>(0.0), near, other.minus_log(y) - minus_log(x));
+  }
+
+ private:
+  Vec<double> max_, log_rest_;
+  SoftmaxScale<double>::Row softmax_;
+};
+
+// The same of all rows of a batch.
+template <class T>
+class SoftmaxOfRows {
+ public:
+  explicit SoftmaxOfRows(const BatchStats<T>& stats) : max_(stats.max) {
+    for_each_group(stats.rows(), [&](int first) {
+      log_rest_.set_group(first, stats.log_rest(first));
+      if constexpr (sizeof(T) == sizeof(double)) scale_.set_group(stats, first, Vec<double>(RowSoftmax<T>::kOne));
+    });
+  }
+  RowSoftmax<T> operator[](int row) const {
+    if constexpr (sizeof(T) == sizeof(double)) {
+      return {max_[row], log_rest_[row], scale_, row};
+    } else {
+      return {max_[row], log_rest_[row]};
+    }
+  }
+
+ private:
+  PerRow<double> max_, log_rest_;
+  SoftmaxScale<T> scale_;  // of float64 rows
 };
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -40,7 +40,7 @@ struct Native<float> {
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm512_mask_blend_ps(m, b, a); }
-  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_maskz_mov_ps(_knot_mask16(m), a); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_mask_blend_ps(m, a, _mm512_setzero_ps()); }
   static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(m); }
   static LOGLOSS_INLINE float reduce_add(Reg a) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -96,7 +96,7 @@ struct Native<double> {
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm512_mask_blend_pd(m, b, a); }
-  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_maskz_mov_pd(_knot_mask8(m), a); }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_mask_blend_pd(m, a, _mm512_setzero_pd()); }
   static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(m); }
   static LOGLOSS_INLINE double reduce_add(Reg a) {
     const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));

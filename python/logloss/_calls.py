@@ -17,9 +17,9 @@ from logloss._validate import Array
 # ---------------------------------------------------------------------------------- softmax family
 
 
-def rows_of(input: ArrayLike, axis: Any) -> tuple[Array, int]:
+def rows_of(input: ArrayLike, axis: Any, name: str = "input") -> tuple[Array, int]:
     """Check logits and axis; a number counts as a row of one class."""
-    x = _validate.float_array("input", input)
+    x = _validate.float_array(name, input)
     return (x if x.ndim else x.reshape(1)), _validate.axis_index(axis, x.ndim)
 
 
@@ -68,22 +68,37 @@ def summed_shape(shape: tuple[int, ...], axis: int, *, keepdims: bool) -> tuple[
     return shape[:axis] + ((1,) if keepdims else ()) + shape[axis + 1 :]
 
 
-def logsumexp(input: ArrayLike, axis: Any, *, keepdims: bool) -> Array:
-    """Run logsumexp."""
-    x, position = rows_of(input, axis)
+def row_values(
+    kernel: Callable[[Array, int], NDArray[np.float64]],
+    input: ArrayLike,
+    axis: Any,
+    *,
+    keepdims: bool = False,
+    of_nothing: float,
+    name: str = "input",
+) -> Array:
+    """Run logsumexp or an entropy; the value of rows without classes is `of_nothing`."""
+    x, position = rows_of(input, axis, name)
     result = summed_shape(np.shape(input), position, keepdims=keepdims)
     if x.size == 0:
-        return np.full(result, -np.inf).astype(native(x.dtype))
-    lse: Array = _core.logsumexp(x, position)
+        return np.full(result, of_nothing).astype(native(x.dtype))
+    values = kernel(x, position)
     with np.errstate(over="ignore"):  # a float16 sum beyond 65504 is inf
-        return lse.astype(native(x.dtype)).reshape(result)
+        return values.astype(native(x.dtype)).reshape(result)
 
 
-def logsumexp_backward(
-    grad_output: ArrayLike, input: ArrayLike, axis: Any, *, keepdims: bool, out: Array | None
+def row_values_backward(
+    kernel: Callable[[NDArray[np.float64], Array, int, Array], None],
+    grad_output: ArrayLike,
+    input: ArrayLike,
+    axis: Any,
+    *,
+    keepdims: bool = False,
+    out: Array | None,
+    name: str = "input",
 ) -> Array:
-    """Run the gradient of logsumexp."""
-    x, position = rows_of(input, axis)
+    """Run the gradient of logsumexp or of an entropy."""
+    x, position = rows_of(input, axis, name)
     given = np.asarray(grad_output)
     grad = _validate.real_array("grad_output", given, np.dtype(np.float64))
     result = summed_shape(np.shape(input), position, keepdims=keepdims)
@@ -92,7 +107,7 @@ def logsumexp_backward(
     gradient = _validate.output_array(out, np.asarray(input), others=(given,))
     if x.size:
         grad_rows = np.ascontiguousarray(np.broadcast_to(grad, result)).reshape(-1)
-        _core.logsumexp_backward(grad_rows, x, position, gradient.reshape(x.shape))
+        kernel(grad_rows, x, position, gradient.reshape(x.shape))
     return gradient
 
 
@@ -130,7 +145,7 @@ def loss_backward(
     kernel: LossKernel, call: LossCall, grad_output: Any, gradient: Gradient
 ) -> Array:
     """The gradient alone, times `grad_output`."""
-    scale, grad_rows = upstream(grad_output, call)
+    scale, grad_rows = upstream(grad_output, call.reduction, call.shape)
     if call.input.size:
         kernel(
             call.input,

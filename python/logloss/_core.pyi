@@ -44,6 +44,14 @@ def logsumexp(input: NDArray[Any], axis: int) -> NDArray[np.float64]: ...
 def logsumexp_backward(
     grad_output: NDArray[np.float64], input: NDArray[Any], axis: int, out: NDArray[Any]
 ) -> None: ...
+def entropy(input: NDArray[Any], axis: int) -> NDArray[np.float64]: ...
+def entropy_backward(
+    grad_output: NDArray[np.float64], input: NDArray[Any], axis: int, out: NDArray[Any]
+) -> None: ...
+def entropy_with_logits(input: NDArray[Any], axis: int) -> NDArray[np.float64]: ...
+def entropy_with_logits_backward(
+    grad_output: NDArray[np.float64], input: NDArray[Any], axis: int, out: NDArray[Any]
+) -> None: ...
 def cross_entropy(
     input: NDArray[Any],
     axis: int,
@@ -74,3 +82,92 @@ def nll_loss(
     mean_factor: float = 1.0,
     grad_rows: NDArray[np.float64] | None = None,
 ) -> ExactSum | None: ...
+def kl_div_with_logits(
+    first: NDArray[Any],
+    second: NDArray[Any],
+    axis: int,
+    *,
+    target: NDArray[np.float64] | None = None,
+    margin: float = 0.0,
+    want_sum: bool = False,
+    loss: NDArray[Any] | None = None,
+    first_grad: NDArray[Any] | None = None,
+    second_grad: NDArray[Any] | None = None,
+    grad_output: float = 1.0,
+    mean_factor: float = 1.0,
+    grad_rows: NDArray[np.float64] | None = None,
+) -> ExactSum | None: ...
+def cosine_embedding_loss(
+    first: NDArray[Any],
+    second: NDArray[Any],
+    axis: int,
+    *,
+    target: NDArray[np.float64] | None = None,
+    margin: float = 0.0,
+    want_sum: bool = False,
+    loss: NDArray[Any] | None = None,
+    first_grad: NDArray[Any] | None = None,
+    second_grad: NDArray[Any] | None = None,
+    grad_output: float = 1.0,
+    mean_factor: float = 1.0,
+    grad_rows: NDArray[np.float64] | None = None,
+) -> ExactSum | None: ...
+def sigmoid(input: NDArray[Any], out: NDArray[Any]) -> None: ...
+def sigmoid_backward(grad_output: NDArray[Any], input: NDArray[Any], out: NDArray[Any]) -> None: ...
+def log_sigmoid(input: NDArray[Any], out: NDArray[Any]) -> None: ...
+def log_sigmoid_backward(
+    grad_output: NDArray[Any], input: NDArray[Any], out: NDArray[Any]
+) -> None: ...
+def binary_cross_entropy(
+    input: NDArray[Any],
+    target: NDArray[Any],
+    dtype: np.dtype[Any],
+    *,
+    weight: NDArray[Any] | None = None,
+    pos_weight: NDArray[Any] | None = None,
+    want_sum: bool = False,
+    loss: NDArray[Any] | None = None,
+    grad: NDArray[Any] | None = None,
+    grad_output: NDArray[Any] | None = None,
+    grad_scale: float = 1.0,
+) -> tuple[ExactSum | None, bool]: ...
+def binary_cross_entropy_with_logits(
+    input: NDArray[Any],
+    target: NDArray[Any],
+    dtype: np.dtype[Any],
+    *,
+    weight: NDArray[Any] | None = None,
+    pos_weight: NDArray[Any] | None = None,
+    want_sum: bool = False,
+    loss: NDArray[Any] | None = None,
+    grad: NDArray[Any] | None = None,
+    grad_output: NDArray[Any] | None = None,
+    grad_scale: float = 1.0,
+) -> tuple[ExactSum | None, bool]: ...
+def kl_div(
+    input: NDArray[Any],
+    target: NDArray[Any],
+    dtype: np.dtype[Any],
+    *,
+    weight: NDArray[Any] | None = None,
+    pos_weight: NDArray[Any] | None = None,
+    want_sum: bool = False,
+    loss: NDArray[Any] | None = None,
+    grad: NDArray[Any] | None = None,
+    grad_output: NDArray[Any] | None = None,
+    grad_scale: float = 1.0,
+) -> tuple[ExactSum | None, bool]: ...
+def kl_div_log_target(
+    input: NDArray[Any],
+    target: NDArray[Any],
+    dtype: np.dtype[Any],
+    *,
+    weight: NDArray[Any] | None = None,
+    pos_weight: NDArray[Any] | None = None,
+    want_sum: bool = False,
+    loss: NDArray[Any] | None = None,
+    grad: NDArray[Any] | None = None,
+    grad_output: NDArray[Any] | None = None,
+    grad_scale: float = 1.0,
+) -> tuple[ExactSum | None, bool]: ...
+def first_outside_unit_interval(array: NDArray[Any]) -> tuple[int, float]: ...

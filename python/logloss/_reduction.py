@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _core, _validate
 from logloss._validate import Array
+
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
+KLReduction: TypeAlias = Literal["none", "mean", "sum", "batchmean"]
 
 
 @dataclass(slots=True)
@@ -81,7 +85,7 @@ def loss_call(
             f"ignore_index: got {ignore}, expected a negative one: class probabilities ignore none"
         )
     if y.dtype != x.dtype:
-        x, y = _common_dtype(x, y)
+        x, y = in_common_dtype(x, y)
     samples = int(np.prod(shape, dtype=np.int64))
     return LossCall(x, class_axis, y, w, smoothing, reduction, shape, samples, indices=False)
 
@@ -99,24 +103,35 @@ def _class_rows(target: Array, classes: int, ignore_index: int) -> tuple[NDArray
     return rows, valid
 
 
-def _common_dtype(x: Array, y: Array) -> tuple[Array, Array]:
-    """Bring logits and probabilities to the wider of their dtypes, as torch promotes them."""
-    if _validate.is_bfloat16(x.dtype) or _validate.is_bfloat16(y.dtype):
-        wide = max(x.dtype.itemsize, y.dtype.itemsize, 4)
-        common = np.dtype(np.float64 if wide == 8 else np.float32)
-    else:
-        common = np.result_type(x.dtype, y.dtype)
+def common_dtype(x: Array, y: Array) -> np.dtype[Any]:
+    """Find the dtype to compute two floating-point arrays in: the wider one, as torch promotes."""
+    one, other = x.dtype.newbyteorder("="), y.dtype.newbyteorder("=")
+    if one == other:
+        return one
+    if _validate.is_bfloat16(one) or _validate.is_bfloat16(other):
+        return np.dtype(np.float64 if max(one.itemsize, other.itemsize) == 8 else np.float32)
+    return np.result_type(one, other)
+
+
+def in_common_dtype(x: Array, y: Array) -> tuple[Array, Array]:
+    """Bring two floating-point arrays to their common dtype."""
+    common = common_dtype(x, y)
     return x.astype(common, copy=False), y.astype(common, copy=False)
 
 
-def upstream(grad_output: Any, call: LossCall) -> tuple[float, NDArray[np.float64] | None]:
+def mean_of(total: _core.ExactSum, count: int) -> float:
+    """Correctly rounded mean; that of nothing is NaN."""
+    return total.divided_by(float(count)) if count else math.nan
+
+
+def upstream(
+    grad_output: Any, reduction: str, shape: tuple[int, ...]
+) -> tuple[float, NDArray[np.float64] | None]:
     """Split `grad_output` into a factor for all rows and, for "none", one for each row."""
-    if call.reduction != "none":
+    if reduction != "none" or isinstance(grad_output, (int, float)):
         return _validate.number("grad_output", grad_output), None
-    if isinstance(grad_output, (int, float)):
-        return float(grad_output), None
     grad = _validate.real_array("grad_output", grad_output, np.dtype(np.float64))
     if grad.shape == ():
         return float(grad), None
-    _validate.same_shape("grad_output", grad.shape, call.shape)
+    _validate.same_shape("grad_output", grad.shape, shape)
     return 1.0, grad.reshape(-1)

@@ -13,6 +13,7 @@ Array = NDArray[Any]
 
 FLOATS = "float16, bfloat16, float32 or float64"
 REDUCTIONS = ("none", "mean", "sum")
+KL_REDUCTIONS = (*REDUCTIONS, "batchmean")
 
 # The dtype objects that arrays of native byte order carry, by identity: the quick way through.
 _COMMON_FLOATS = frozenset((np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)))
@@ -50,6 +51,14 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
 
 
+def numbers(name: str, value: Any) -> Array:
+    """`value` as an array of real numbers, which kernels convert as they read."""
+    array = np.asarray(value)
+    if array.dtype.kind in "biu" or is_float(array.dtype):
+        return array
+    return real_array(name, array if array.dtype.kind != "O" else value, np.dtype(np.float64))
+
+
 def _dtype_or_type(value: Any, array: Array) -> str:
     """What to call a value that is not numeric: its type unless it came as an array."""
     return f"dtype {array.dtype}" if array.dtype.kind != "O" else repr(value)
@@ -67,10 +76,15 @@ def axis_index(axis: Any, ndim: int) -> int:
     return index % axes
 
 
+def no_class_axis() -> ValueError:
+    """Refuse a number instead of logits."""
+    return ValueError("input: got shape (), expected at least one axis, of the classes")
+
+
 def class_axis(axis: Any, ndim: int) -> int:
     """Resolve the class axis of a loss: None is 0 for 1-D input, else 1."""
     if ndim == 0:
-        raise ValueError("input: got shape (), expected at least one axis, of the classes")
+        raise no_class_axis()
     if axis is None:
         return 0 if ndim == 1 else 1
     return axis_index(axis, ndim)
@@ -82,10 +96,11 @@ def same_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> 
         raise ValueError(f"{name}: got shape {shape}, expected {expected}")
 
 
-def check_reduction(reduction: Any) -> None:
-    """ValueError unless `reduction` is one of the three."""
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction: got {reduction!r}, expected 'none', 'mean' or 'sum'")
+def check_reduction(reduction: Any, known: tuple[str, ...] = REDUCTIONS) -> None:
+    """ValueError unless `reduction` is one of the `known` ones."""
+    if reduction not in known:
+        *others, last = map(repr, known)
+        raise ValueError(f"reduction: got {reduction!r}, expected {', '.join(others)} or {last}")
 
 
 def check_label_smoothing(label_smoothing: Any) -> float:
@@ -113,6 +128,71 @@ def class_weight(weight: Any, classes: int, dtype: np.dtype[Any]) -> Array:
     array = real_array("weight", weight, dtype)
     same_shape("weight", array.shape, (classes,))
     return array
+
+
+def broadcast_weight(name: str, weight: Any, shape: tuple[int, ...]) -> Array | None:
+    """`weight` stretched to `shape`, which it must not enlarge."""
+    if weight is None:
+        return None
+    array = numbers(name, weight)
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: got shape {array.shape}, expected one that broadcasts to {shape}"
+        ) from None
+
+
+def broadcast_shape(input: Array, target: Array) -> tuple[int, ...]:
+    """Return the shape to which input and target stretch each other."""
+    try:
+        return np.broadcast_shapes(input.shape, target.shape)
+    except ValueError:
+        raise ValueError(
+            f"target: got shape {target.shape}, expected one that broadcasts with {input.shape}"
+        ) from None
+
+
+def embedding_rows(input1: Array, input2: Array, target: Array) -> tuple[int, ...]:
+    """Return (N,) for inputs (N, D) and target (N,), where 1 stretches; () for (D,) and ()."""
+    if input1.ndim not in (1, 2):
+        raise ValueError(f"input1: got shape {input1.shape}, expected (N, D) or (D,)")
+    if input2.ndim != input1.ndim or input2.shape[-1] != input1.shape[-1]:
+        expected = "(N, D) with the D" if input1.ndim == 2 else "the shape"
+        raise ValueError(
+            f"input2: got shape {input2.shape}, expected {expected} of input1, {input1.shape}"
+        )
+    try:
+        rows = np.broadcast_shapes(input1.shape[:-1], input2.shape[:-1])
+    except ValueError:
+        raise ValueError(
+            f"input2: got shape {input2.shape}, expected as many rows as input1, {input1.shape}"
+        ) from None
+    stretched = target.shape == (1,) or rows == (1,)
+    if target.ndim != len(rows) or (target.shape != rows and not stretched):
+        raise ValueError(f"target: got shape {target.shape}, expected {rows}")
+    return rows if target.shape == (1,) else target.shape
+
+
+def check_pair(name: str, value: Any) -> tuple[Any, Any]:
+    """`value` as a pair; None stands for two of them."""
+    if value is None:
+        return None, None
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name}: got {type(value).__name__}, expected a pair of arrays")
+    return value[0], value[1]
+
+
+def not_a_probability(name: str, array: Array, position: int, value: float) -> ValueError:
+    """Name the first value outside [0, 1]."""
+    where = _where(np.unravel_index(position, array.shape))
+    return ValueError(f"{name}: got {value}{where}, expected probabilities in [0, 1]")
+
+
+def _where(position: tuple[Any, ...]) -> str:
+    """Say at which position, if there is more than one."""
+    index = tuple(map(int, position))
+    return f" at position {index[0] if len(index) == 1 else index}" if index else ""
 
 
 def target_array(target: ArrayLike, input: Array, axis: int, *, probabilities: bool) -> Array:
@@ -152,9 +232,7 @@ def bad_class(target: Array, first_bad: int, classes: int) -> IndexError:
     """Name the first target that is out of range; `.position` and `.value` hold it."""
     position = tuple(int(i) for i in np.unravel_index(first_bad, target.shape))
     value = int(target[position])
-    where = position[0] if len(position) == 1 else position
-    at = f" at position {where}" if position else ""
-    error = IndexError(f"target: got {value}{at}, expected a class in [0, {classes})")
+    error = IndexError(f"target: got {value}{_where(position)}, expected a class in [0, {classes})")
     error.position = position  # type: ignore[attr-defined]
     error.value = value  # type: ignore[attr-defined]
     return error
@@ -179,7 +257,8 @@ def output_array(
     same_shape("out", out.shape, input.shape)
     if not out.flags.writeable:
         raise ValueError("out: got a read-only array, expected a writable one")
-    if any(stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True)):
+    repeated = (stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True))
+    if out.size and any(repeated):
         raise ValueError("out: got an array whose elements overlap, expected separate ones")
     for other in (input, *may_alias):
         if not _same_elements(out, other) and _overlap(out, other):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Prints a hash of what every kernel of one ISA level writes, for every dtype and a choice of row lengths: levels with
-// a fused multiply-add must print the same lines. Needs neither Python nor the machine that it was compiled on.
+// Prints a hash of what every kernel of one ISA level writes, for every dtype and a choice of row lengths and of
+// numbers of elements: levels with a fused multiply-add must print the same lines. Needs neither Python nor the machine
+// that it was compiled on.
 //
 // LOGLOSS_TABLE names the level's table, such as neon_kernels.
 #include <cstdint>
@@ -18,6 +19,7 @@ using Bytes = std::vector<unsigned char>;
 
 constexpr int kRows = 5;
 constexpr std::int64_t kClasses[] = {1, 2, 3, 10, 15, 16, 17, 127, 128, 129, 1000, 1024, 1025, 4097, 65537, 131077};
+constexpr int kElements[] = {1, 2, 15, 16, 17, 1000, 4095, kMaxElements};
 constexpr const char* kDTypeNames[] = {"float16", "bfloat16", "float32", "float64"};
 
 // The same numbers everywhere: integers from a linear congruential generator, scaled by powers of two to about
@@ -54,10 +56,10 @@ struct Rows {
       : size(item_size(type) * classes), bytes(static_cast<std::size_t>(kRows * size)) {
     for (int row = 0; row < kRows; ++row) pointers[row] = bytes.data() + row * size;
   }
-  Rows(DType type, std::int64_t classes, Numbers* numbers, double scale) : Rows(type, classes) {
+  Rows(DType type, std::int64_t classes, Numbers* numbers, double scale, double offset = 0.0) : Rows(type, classes) {
     const std::int64_t item = item_size(type);
     for (std::int64_t i = 0; i < kRows * classes; ++i) {
-      put(numbers->next() * (i / classes == 3 ? scale * 0x1p9 : scale), type, bytes.data() + i * item);
+      put(numbers->next() * (i / classes == 3 ? scale * 0x1p9 : scale) + offset, type, bytes.data() + i * item);
     }
   }
   Rows(const Rows&) = delete;
@@ -80,6 +82,22 @@ void print(const char* operation, DType dtype, std::int64_t classes, const void*
               static_cast<long long>(classes), static_cast<unsigned long long>(hash(data, size)));
 }
 
+constexpr double kUpstream[kRows] = {1.0, -0.5, 2.0, 0.25, 3.0};
+
+using RowValueKernels = KernelsByDType<RowValueBatch>;
+
+void hash_row_values(const char* name, const RowValueKernels& forward, const RowValueKernels& backward, DType dtype,
+                     const Rows& input) {
+  const std::int64_t classes = input.size / item_size(dtype);
+  Rows grad(dtype, classes);
+  double value[kRows];
+  const RowValueBatch batch{kRows, classes, input.pointers, value, kUpstream, grad.pointers};
+  forward[dtype](batch);
+  print(name, dtype, classes, value, sizeof value);
+  backward[dtype](batch);
+  print("... gradient", dtype, classes, grad.bytes.data(), grad.bytes.size());
+}
+
 void hash_softmax_family(const KernelTable& kernels, DType dtype, std::int64_t classes) {
   Numbers numbers;
   const Rows input(dtype, classes, &numbers, 1.0), grad(dtype, classes, &numbers, 0.25);
@@ -93,13 +111,7 @@ void hash_softmax_family(const KernelTable& kernels, DType dtype, std::int64_t c
   run("softmax", kernels.softmax);
   run("log_softmax_backward", kernels.log_softmax_backward);
   run("softmax_backward", kernels.softmax_backward);
-  double lse[kRows];
-  const double upstream[kRows] = {1.0, -0.5, 2.0, 0.25, 3.0};
-  const LogSumExpBatch sums{kRows, classes, input.pointers, lse, upstream, output.pointers};
-  kernels.logsumexp[dtype](sums);
-  print("logsumexp", dtype, classes, lse, sizeof lse);
-  kernels.logsumexp_backward[dtype](sums);
-  print("logsumexp_backward", dtype, classes, output.bytes.data(), output.bytes.size());
+  hash_row_values("logsumexp", kernels.logsumexp, kernels.logsumexp_backward, dtype, input);
 }
 
 void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) {
@@ -141,6 +153,131 @@ void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) 
   print("nll_loss", dtype, classes, loss, static_cast<std::size_t>(kRows * item_size(loss_dtype(dtype))));
 }
 
+// A divergence or a cosine of two inputs, which the batch has already, and both gradients.
+template <class Batch>
+void hash_pairs(const char* name, const KernelsByDType<Batch>& kernel, DType dtype, std::int64_t classes, Batch batch,
+                void* const* Batch::* first_grad, void* const* Batch::* second_grad) {
+  Rows first(dtype, classes), second(dtype, classes);
+  double loss[kRows] = {};
+  batch.rows = kRows;
+  batch.loss = loss;
+  batch.*first_grad = first.pointers;
+  batch.*second_grad = second.pointers;
+  batch.grad_scale = 0.5;
+  batch.grad_rows = kUpstream;
+  kernel[dtype](batch);
+  print(name, dtype, classes, loss, static_cast<std::size_t>(kRows * item_size(loss_dtype(dtype))));
+  print("... first gradient", dtype, classes, first.bytes.data(), first.bytes.size());
+  print("... second gradient", dtype, classes, second.bytes.data(), second.bytes.size());
+}
+
+void hash_divergences(const DivergenceKernels& kernels, DType dtype, std::int64_t classes) {
+  Numbers numbers, again;
+  const Rows input(dtype, classes, &numbers, 1.0), other(dtype, classes, &numbers, 1.0);
+  const Rows close(dtype, classes, &again, 1.0 + 0x1p-10);
+  const Rows probs(dtype, classes, &numbers, 0x1p-14, 0.5);
+  hash_row_values("entropy", kernels.entropy, kernels.entropy_backward, dtype, probs);
+  hash_row_values("entropy_with_logits", kernels.entropy_with_logits, kernels.entropy_with_logits_backward, dtype,
+                  input);
+  const double target[kRows] = {1.0, -1.0, 0.0, 1.0, -1.0};
+  for (const Rows* second : {&other, &close}) {
+    DivergenceBatch divergence{};
+    divergence.classes = classes;
+    divergence.input = input.pointers;
+    divergence.target = second->pointers;
+    hash_pairs("kl_div_with_logits", kernels.kl_div_with_logits, dtype, classes, divergence,
+               &DivergenceBatch::input_grad, &DivergenceBatch::target_grad);
+    CosineBatch cosine{};
+    cosine.features = classes;
+    cosine.input1 = input.pointers;
+    cosine.input2 = second->pointers;
+    cosine.target = target;
+    cosine.margin = -0.125;
+    hash_pairs("cosine_embedding_loss", kernels.cosine_embedding_loss, dtype, classes, cosine, &CosineBatch::grad1,
+               &CosineBatch::grad2);
+  }
+}
+
+// n values of the given type: scale times a number in [-16, 16), plus offset.
+Bytes elements(DType dtype, int n, Numbers* numbers, double scale, double offset) {
+  Bytes bytes(static_cast<std::size_t>(n * item_size(dtype)));
+  for (int i = 0; i < n; ++i) put(numbers->next() * scale + offset, dtype, bytes.data() + i * item_size(dtype));
+  return bytes;
+}
+
+void hash_functions(const ElementwiseKernels& kernels, DType dtype, int n) {
+  Numbers numbers;
+  const Bytes input = elements(dtype, n, &numbers, 8.0, 0.0);
+  const Bytes upstream = elements(compute_dtype(dtype), n, &numbers, 0.25, 0.0);
+  Bytes output(input.size());
+  ElementBatch batch{};
+  batch.n = n;
+  batch.input = input.data();
+  batch.grad_scale = 0.5;
+  const auto run = [&](const char* name, const KernelsByDType<ElementBatch>& kernel) {
+    kernel[dtype](batch);
+    print(name, dtype, n, output.data(), output.size());
+  };
+  batch.output = output.data();
+  run("sigmoid", kernels.sigmoid);
+  run("log_sigmoid", kernels.log_sigmoid);
+  batch.output = nullptr;
+  batch.grad = output.data();
+  batch.grad_output = upstream.data();
+  run("sigmoid_backward", kernels.sigmoid_backward);
+  run("log_sigmoid_backward", kernels.log_sigmoid_backward);
+}
+
+void hash_element_losses(const ElementwiseKernels& kernels, DType dtype, int n) {
+  Numbers numbers;
+  const DType compute = compute_dtype(dtype);
+  const Bytes logits = elements(dtype, n, &numbers, 2.0, 0.0);
+  const Bytes probs = elements(dtype, n, &numbers, 0x1p-5, 0.5), target = elements(dtype, n, &numbers, 0x1p-5, 0.5);
+  const Bytes log_probs = elements(dtype, n, &numbers, 0.25, -4.0);
+  const Bytes weight = elements(compute, n, &numbers, 0.125, 2.0),
+              pos_weight = elements(compute, n, &numbers, 0.5, 8.0);
+  const Bytes upstream = elements(compute, n, &numbers, 0.25, 0.0);
+  Bytes loss(static_cast<std::size_t>(n * item_size(loss_dtype(dtype)))), grad(logits.size());
+  const auto run = [&](const char* name, const KernelsByDType<ElementBatch>& kernel, const Bytes& input,
+                       const Bytes& labels, bool weighted) {
+    ElementSums sums{};
+    bool in_domain = true;
+    ElementBatch batch{};
+    batch.n = n;
+    batch.input = input.data();
+    batch.target = labels.data();
+    batch.weight = weighted ? weight.data() : nullptr;
+    batch.pos_weight = weighted && &kernel == &kernels.binary_cross_entropy_with_logits ? pos_weight.data() : nullptr;
+    batch.grad_output = weighted ? upstream.data() : nullptr;
+    batch.grad_scale = 0.5;
+    batch.output = loss.data();
+    batch.grad = grad.data();
+    batch.sums = &sums;
+    batch.in_domain = &in_domain;
+    kernel[dtype](batch);
+    print(name, dtype, n, loss.data(), loss.size());
+    print("... gradient", dtype, n, grad.data(), grad.size());
+    print("... sums", dtype, n, sums.part, sizeof sums.part);
+    const bool flags[] = {sums.exact, in_domain};
+    print("... exact, in domain", dtype, n, flags, sizeof flags);
+  };
+  run("binary_cross_entropy", kernels.binary_cross_entropy, probs, target, false);
+  run("binary_cross_entropy, weighted", kernels.binary_cross_entropy, probs, target, true);
+  run("with_logits", kernels.binary_cross_entropy_with_logits, logits, target, false);
+  run("with_logits, weighted", kernels.binary_cross_entropy_with_logits, logits, target, true);
+  run("kl_div", kernels.kl_div, log_probs, target, false);
+  run("kl_div_log_target", kernels.kl_div_log_target, log_probs, log_probs, false);
+  run("kl_div_log_target, other", kernels.kl_div_log_target, logits, log_probs, false);
+
+  bool in_domain = true;
+  ElementBatch check{};
+  check.n = n;
+  check.input = check.target = logits.data();
+  check.in_domain = &in_domain;
+  kernels.binary_cross_entropy[dtype](check);
+  print("in domain", dtype, n, &in_domain, sizeof in_domain);
+}
+
 void hash_vec_math(const KernelTable& kernels) {
   Numbers numbers;
   std::vector<double> x(10007), y(x.size());
@@ -168,6 +305,11 @@ int main() {
     for (const std::int64_t classes : kClasses) {
       hash_softmax_family(kernels, static_cast<DType>(dtype), classes);
       hash_losses(kernels, static_cast<DType>(dtype), classes);
+      hash_divergences(kernels.divergence, static_cast<DType>(dtype), classes);
+    }
+    for (const int n : kElements) {
+      hash_functions(kernels.elementwise, static_cast<DType>(dtype), n);
+      hash_element_losses(kernels.elementwise, static_cast<DType>(dtype), n);
     }
   }
   return 0;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// kl_div, element by element: t (log t - x), or e^t (t - x) where the targets are logarithms.
+#pragma once
+
+#include "common/args.h"
+#include "cpu/elements.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+// The term of a probability of 0: 0, for log-probabilities of -inf too; NaN for +inf and NaN.
+template <class T>
+LOGLOSS_INLINE Vec<T> empty_term(Vec<T> x) {
+  return clear(x == Vec<T>(-kInfinity<T>), x - x);
+}
+
+// log t - x keeps both parts of the logarithm, so that it is exact to the last place where the two cancel.
+template <class T>
+LOGLOSS_INLINE Vec<T> kl_div_term(Vec<T> x, Vec<T> t) {
+  const Vec<T> zero(T(0));
+  const VecPair<T> log_t = log_pair(t);
+  const VecPair<T> difference = two_sum(log_t.high, zero - x);
+  const Vec<T> low = difference.low + log_t.low;
+  const Vec<T> rest = select(low == low, low, zero);  // infinite logits leave NaN
+  const Vec<T> term = fma(t, difference.high, t * rest);
+  return select(zero < t, term, select(t == zero, empty_term(x), Vec<T>(T(__builtin_nan("")))));
+}
+
+// t - x; of finite values it is finite: one that overflows belongs to an e^t of 0 or infinity.
+template <class T>
+LOGLOSS_INLINE Vec<T> log_difference(Vec<T> t, Vec<T> x) {
+  const Vec<T> largest(FloatFormat<T>::kLargest);
+  const Vec<T> difference = t - x;
+  const Vec<T> above = max(Vec<T>(T(0)) - largest, difference);
+  return select(x - x == Vec<T>(T(0)), select(largest < above, largest, above), difference);
+}
+
+// e^t = 2^n (1 + m1) is applied in three powers of two: its product with a large difference may be finite where e^t
+// itself is not, or 0. The first one comes before 1 + m1, so that only a result overflows.
+template <class T>
+LOGLOSS_INLINE Vec<T> kl_div_log_term(Vec<T> x, Vec<T> t) {
+  using F = FloatFormat<T>;
+  constexpr T kFarthest = T(3 * (F::kBias - 1) * 0.693);
+  const Vec<T> difference = log_difference(t, x);
+  Vec<T> exponent = max(Vec<T>(-kFarthest), t);
+  exponent = select(Vec<T>(kFarthest) < exponent, Vec<T>(kFarthest), exponent);
+  const Vec<T> n = round_to_integer(exponent * Vec<T>(ExpConstants<T>::kLog2e));
+  const Vec<T> third = round_to_integer(n * Vec<T>(T(1) / T(3)));
+  const Vec<T> factor = power_of_two(third);
+  const Vec<T> first = difference * factor;
+  const Vec<T> finite = fma(first, exp_reduced_m1(exponent, n), first);
+  const Vec<T> scaled = select(first - first == Vec<T>(T(0)), finite, first);
+  const Vec<T> term = (scaled * factor) * power_of_two(n - third - third);
+  return select(t == Vec<T>(-kInfinity<T>), empty_term(x), term);
+}
+
+template <class S, bool kLogTarget>
+void kl_div(const ElementBatch& batch) {
+  using T = compute_t<S>;
+  const S* input = static_cast<const S*>(batch.input);
+  const S* target = static_cast<const S*>(batch.target);
+  S* grad = static_cast<S*>(batch.grad);
+  LossSink<T> sink(batch);
+  const GradientScale<T> scale(batch);
+  const bool want_loss = batch.output || batch.sums;
+  for_each_vector(batch.n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+    const Vec<T> t = load(target + j, lanes, T(0));
+    if (want_loss) {
+      const Vec<T> x = load(input + j, lanes, T(0));
+      sink.put(j, lanes, kLogTarget ? kl_div_log_term(x, t) : kl_div_term(x, t));
+    }
+    if (!grad) return;
+    const Vec<double> p = widen(kLogTarget ? exp(t) : t);
+    store(grad + j, lanes, narrow<T>((Vec<double>(0.0) - p) * scale(j, lanes)));
+  });
+  sink.finish();
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Losses of pairs of rows (kl_div_with_logits, cosine_embedding_loss), handed to their kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from logloss import _core, _validate
+from logloss._reduction import in_common_dtype, mean_of, upstream
+from logloss._validate import Array
+
+PairKernel = Callable[..., _core.ExactSum | None]
+
+
+@dataclass(slots=True)
+class PairCall:
+    """
+    A checked call: rows of `first` and `second` along `axis`, of one shape and dtype.
+
+    `shape` is that of the losses, `divisor` what "mean" and "batchmean" divide by, `options` what
+    the kernel takes besides.
+    """
+
+    kernel: PairKernel
+    first: Array
+    second: Array
+    axis: int
+    reduction: str
+    shape: tuple[int, ...]
+    divisor: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mean_factor(self) -> float:
+        """1, or one over the divisor of the mean."""
+        if self.reduction in ("none", "sum"):
+            return 1.0
+        return 1.0 / self.divisor if self.divisor else math.inf
+
+
+def divergence_call(input: ArrayLike, target: ArrayLike, reduction: str, axis: Any) -> PairCall:
+    """Check the arguments of `kl_div_with_logits`."""
+    x = _validate.float_array("input", input)
+    t = _validate.float_array("target", target)
+    _validate.same_shape("target", t.shape, x.shape)
+    _validate.check_reduction(reduction, _validate.KL_REDUCTIONS)
+    if x.ndim == 0:
+        raise _validate.no_class_axis()
+    position = _validate.axis_index(axis, x.ndim)
+    return PairCall(
+        _core.kl_div_with_logits,
+        *in_common_dtype(x, t),
+        position,
+        reduction,
+        x.shape[:position] + x.shape[position + 1 :],
+        x.shape[0] if reduction == "batchmean" else x.size,
+    )
+
+
+def cosine_call(
+    input1: ArrayLike, input2: ArrayLike, target: ArrayLike, margin: float, reduction: str
+) -> PairCall:
+    """Check the arguments of `cosine_embedding_loss`."""
+    a = _validate.float_array("input1", input1)
+    b = _validate.float_array("input2", input2)
+    y = _validate.real_array("target", target, np.dtype(np.float64))
+    rows = _validate.embedding_rows(a, b, y)
+    _validate.check_reduction(reduction)
+    a, b = in_common_dtype(a, b)
+    shape = (*rows, a.shape[-1])
+    if a.dtype.itemsize == 2 and not a.shape == b.shape == shape:
+        # The gradients of a repeated row are added before they are rounded.
+        a, b = a.astype(np.float32), b.astype(np.float32)
+    return PairCall(
+        _core.cosine_embedding_loss,
+        np.broadcast_to(a, shape),
+        np.broadcast_to(b, shape),
+        len(rows),
+        reduction,
+        rows,
+        math.prod(rows),
+        {
+            "target": np.ascontiguousarray(np.broadcast_to(y, rows)),
+            "margin": _validate.number("margin", margin),
+        },
+    )
+
+
+class PairGradient:
+    """The array that one side's gradient is written to, by way of a wider or larger one."""
+
+    def __init__(
+        self,
+        computed_from: Array,
+        input: ArrayLike,
+        out: Any,
+        others: tuple[ArrayLike, ...],
+    ) -> None:
+        original = np.asarray(input)
+        given = tuple(np.asarray(other) for other in others)
+        self.result = _validate.output_array(out, original, others=given)
+        self.repeated = original.shape != computed_from.shape
+        direct = not self.repeated and original.dtype == computed_from.dtype
+        self.computed = (
+            self.result if direct else np.empty(computed_from.shape, computed_from.dtype)
+        )
+
+    def finish(self) -> Array:
+        """Return the gradient in the dtype and shape of the input: summed if it was repeated."""
+        if self.computed is not self.result:
+            total = self.computed
+            if self.repeated:
+                total = np.add.reduce(total, axis=0, dtype=np.float64)
+            with np.errstate(over="ignore", under="ignore"):
+                self.result[...] = total.reshape(self.result.shape)
+        return self.result
+
+
+def loss(call: PairCall) -> float | Array:
+    """The loss alone."""
+    return _run(call)
+
+
+def loss_backward(
+    call: PairCall,
+    grad_output: Any,
+    first: PairGradient | None,
+    second: PairGradient | None,
+) -> None:
+    """Compute the gradients, times `grad_output`, of the sides that are given."""
+    scale, grad_rows = upstream(grad_output, call.reduction, call.shape)
+    _call_kernel(
+        call,
+        first_grad=first and first.computed,
+        second_grad=second and second.computed,
+        grad_output=scale,
+        mean_factor=call.mean_factor,
+        grad_rows=grad_rows,
+    )
+
+
+def loss_value_and_grad(
+    call: PairCall, first: PairGradient | None, second: PairGradient | None
+) -> float | Array:
+    """Compute the loss, and the gradients of it (of its sum for "none")."""
+    return _run(
+        call,
+        first_grad=first and first.computed,
+        second_grad=second and second.computed,
+        mean_factor=call.mean_factor,
+    )
+
+
+def _run(call: PairCall, **gradients: Any) -> float | Array:
+    dtype = np.float64 if call.first.dtype.itemsize == 8 else np.float32
+    losses = np.zeros(call.shape, dtype) if call.reduction == "none" else None
+    total = _call_kernel(call, want_sum=losses is None, loss=losses, **gradients)
+    if losses is not None:
+        return losses
+    return total.value() if call.reduction == "sum" else mean_of(total, call.divisor)
+
+
+def _call_kernel(call: PairCall, **wanted: Any) -> _core.ExactSum:
+    """Run the kernel; without rows, or without classes to compare, there is nothing to add."""
+    nothing = math.prod(call.shape) == 0
+    if nothing or (call.first.size == 0 and call.kernel is _core.kl_div_with_logits):
+        return _core.ExactSum()
+    total = call.kernel(call.first, call.second, call.axis, **call.options, **wanted)
+    return total or _core.ExactSum()
