@@ -40,15 +40,16 @@ def promised(ulps: float, dtype: Any) -> float:
     return max(ulps, NO_FMA_ULPS) if NO_FMA else ulps
 
 
-def assert_cancelling(actual: Array, exact: Array, terms: Array) -> None:
+def assert_cancelling(actual: Array, exact: Array, terms: Array, inherited: Any = 0.0) -> None:
     """Check a sum of numbers that are at most `terms` in magnitude, rounded once more for 16 bits.
 
-    Where they cancel, its error is counted in ulps of `terms`, not of the small result.
+    Where they cancel, its error is counted in ulps of `terms`, not of the small result; `inherited`
+    is what the numbers themselves may be off by.
     """
     assert actual.shape == exact.shape, f"shape {actual.shape}, expected {exact.shape}"
     compute = "float64" if actual.dtype == np.float64 else "float32"
     size = np.maximum(terms, np.abs(exact))
-    allowed = promised(CANCELLING_ULPS, compute) * ulp(size, compute)
+    allowed = promised(CANCELLING_ULPS, compute) * ulp(size, compute) + inherited
     if actual.dtype.itemsize == 2:
         allowed = allowed + 0.5 * ulp(exact, actual.dtype)
     error = np.abs(actual.astype(np.longdouble) - exact)

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# ruff: noqa: F401 (the other references are imported so that `reference` has them all)
 """The plain definition of every operation, for the tests to compare with.
 
 Each function takes the arguments of its namesake in `logloss` and returns extended precision
 (`numpy.longdouble`), unrounded, so that errors can be counted in units of the last place. Only the
 reduced losses are final: "mean" and "sum" first round each loss to the type that "none" returns,
 then form the exact sum or quotient of those and round it once, to a Python float.
+
+Here are the softmax family, cross_entropy and nll_loss; `reference_elementwise` and
+`reference_rows` hold the others, `reference_base` what they share. A function `f_terms` gives the
+size of what enters the gradient of f where that is a difference.
 
 Nothing here cancels for confident rows: the largest term of a row, exp(0) = 1, is left out of the
 sum, which goes through log1p, so a loss of exp(-80) keeps all its digits.
@@ -16,60 +21,56 @@ float32 and smaller inputs, but not for float64.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-LONG = np.longdouble
-EXTENDED = np.finfo(LONG).nmant >= 63
-
-
-def wide(values: Any) -> Array:
-    """`values` in extended precision, which holds every input type exactly."""
-    return np.asarray(values).astype(LONG)
-
-
-def classes_last(values: Any, axis: int) -> Array:
-    """`values` in extended precision with the class axis last; a number is a row of one class."""
-    array = np.atleast_1d(wide(values))
-    return np.moveaxis(array, axis, -1)
-
-
-def classes_back(rows: Array, like: Any, axis: int) -> Array:
-    """Undo `classes_last`: the class axis returns to its place in the shape of `like`."""
-    return np.moveaxis(rows, -1, axis).reshape(np.shape(like))
-
-
-def row_statistics(x: Array) -> tuple[Array, Array, Array]:
-    """Per row: the maximum m, e = exp(x - m), and the sum of e without one of its maxima.
-
-    A row without a finite maximum (all -inf, or with NaN or +inf) has NaN for e and the sum.
-    """
-    m = np.max(x, axis=-1, keepdims=True, initial=-np.inf)
-    with np.errstate(invalid="ignore"):
-        e = np.where(np.isfinite(m), np.exp(x - m), LONG("nan"))
-    rest = np.sort(e, axis=-1)[..., :-1].sum(axis=-1, keepdims=True)
-    return m, e, rest
-
-
-def row_log_probs(x: Array) -> Array:
-    """Log softmax(x) = -((m - x) + log1p(rest)): two terms of one sign."""
-    m, _, rest = row_statistics(x)
-    with np.errstate(invalid="ignore"):
-        return -((m - x) + np.log1p(rest))
-
-
-def row_probs(x: Array) -> tuple[Array, Array]:
-    """softmax(x), and 1 - softmax(x) without the subtraction from 1."""
-    _, e, rest = row_statistics(x)
-    total = 1 + rest
-    return e / total, np.where(e == 1, rest, total - e) / total
-
+from reference_base import (
+    EXTENDED,
+    LONG,
+    Array,
+    as_weight,
+    classes_back,
+    classes_last,
+    exact,
+    long_ratio,
+    loss_dtype,
+    quotient,
+    reduce_losses,
+    row_log_probs,
+    row_probs,
+    row_statistics,
+    wide,
+)
+from reference_elementwise import (
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    binary_cross_entropy_with_logits_terms,
+    kl_div,
+    kl_div_backward,
+    log_sigmoid,
+    log_sigmoid_backward,
+    sigmoid,
+    sigmoid_backward,
+)
+from reference_rows import (
+    cosine_embedding_loss,
+    cosine_embedding_loss_backward,
+    cosine_embedding_loss_terms,
+    entropy,
+    entropy_backward,
+    entropy_terms,
+    entropy_with_logits,
+    entropy_with_logits_backward,
+    entropy_with_logits_terms,
+    kl_div_with_logits,
+    kl_div_with_logits_backward,
+    kl_div_with_logits_terms,
+)
 
 # The softmax family
 
@@ -90,14 +91,14 @@ def logsumexp(input: Any, axis: int = -1, *, keepdims: bool = False) -> Array:
 
 
 def log_softmax_backward(grad_output: Any, input: Any, axis: int = -1) -> Array:
-    """G - s sum(g)"""
+    """g - s sum(g)"""
     g = classes_last(grad_output, axis)
     s, _ = row_probs(classes_last(input, axis))
     return classes_back(g - s * g.sum(axis=-1, keepdims=True), input, axis)
 
 
 def softmax_backward(grad_output: Any, input: Any, axis: int = -1) -> Array:
-    """S (g - sum(g s))"""
+    """s (g - sum(g s))"""
     g = classes_last(grad_output, axis)
     s, _ = row_probs(classes_last(input, axis))
     return classes_back(s * (g - (g * s).sum(axis=-1, keepdims=True)), input, axis)
@@ -106,7 +107,7 @@ def softmax_backward(grad_output: Any, input: Any, axis: int = -1) -> Array:
 def logsumexp_backward(
     grad_output: Any, input: Any, axis: int = -1, *, keepdims: bool = False
 ) -> Array:
-    """G s; in the limit 1/k at each of k entries of +inf, and 0 for a row that is all -inf."""
+    """g s; in the limit 1/k at each of k entries of +inf, and 0 for a row that is all -inf."""
     x = classes_last(input, axis)
     g = wide(grad_output).reshape(x.shape[:-1])[..., None]
     s, _ = row_probs(x)
@@ -115,67 +116,6 @@ def logsumexp_backward(
     share = at_top / np.maximum(at_top.sum(axis=-1, keepdims=True), 1).astype(LONG)
     s = np.where(np.isposinf(m), share, np.where(np.isneginf(m), 0, s))
     return classes_back(g * s, input, axis)
-
-
-# Reductions
-
-
-def loss_dtype(input: Any) -> np.dtype[Any]:
-    """The type of per-sample losses: float64 for float64 input, otherwise float32."""
-    return np.dtype(np.float64 if np.asarray(input).dtype == np.float64 else np.float32)
-
-
-def as_weight(weight: Any, input: Any, classes: int) -> Array:
-    """Class weights as the losses use them: rounded to the type of the losses, 1 if not given."""
-    if weight is None:
-        return np.ones(classes, LONG)
-    return wide(np.asarray(weight).astype(loss_dtype(input)))
-
-
-def exact(values: Iterable[Any]) -> Fraction:
-    return sum((Fraction(float(v)) for v in values), Fraction(0))
-
-
-def round_once(numerator: Fraction, denominator: Fraction) -> float:
-    """The float64 nearest to the quotient; x / 0 as IEEE 754 has it."""
-    if denominator == 0:
-        return math.copysign(math.inf, numerator) if numerator else math.nan
-    try:
-        return float(numerator / denominator)
-    except OverflowError:
-        return math.inf if (numerator > 0) == (denominator > 0) else -math.inf
-
-
-def quotient(values: Any, denominator: Any = 1) -> float:
-    """Correctly rounded sum(values) / denominator; the values are floats of at most 64 bits."""
-    values, denominator = np.ravel(values).astype(np.float64), Fraction(denominator)
-    if not np.isfinite(values).all():
-        with np.errstate(invalid="ignore"):
-            return float(values.sum()) * (-1.0 if denominator < 0 else 1.0)
-    if denominator and not values.any():
-        return float(values.sum(initial=-0.0))
-    return round_once(exact(values), denominator)
-
-
-def reduce_losses(losses: Array, reduction: str, denominator: Fraction | None, input: Any) -> Any:
-    """The losses themselves, or the rounded sum or mean of them in the type "none" returns.
-
-    A `denominator` of None says that there is nothing to take the mean of.
-    """
-    if reduction == "none":
-        return losses
-    rounded = losses.astype(loss_dtype(input))
-    if reduction == "sum":
-        return quotient(rounded)
-    return math.nan if denominator is None else quotient(rounded, denominator)
-
-
-def long_ratio(grad_output: Any, denominator: Fraction | None) -> Array:
-    """grad_output / denominator in extended precision, as a column beside the classes."""
-    d = Fraction(0) if denominator is None else denominator
-    high = float(d)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return wide(grad_output)[..., None] / (LONG(high) + LONG(float(d - Fraction(high))))
 
 
 # cross_entropy and nll_loss
@@ -257,7 +197,7 @@ def cross_entropy_backward(
     label_smoothing: float = 0.0,
     axis: int | None = None,
 ) -> Array:
-    """G k (q_c sum(v) - v_c) = g k (q_c sum of the other v - v_c (1 - q_c)); ignored rows 0."""
+    """g k (q_c sum(v) - v_c) = g k (q_c sum of the other v - v_c (1 - q_c)); ignored rows 0."""
     x, v, ignored, denominator, axis = class_mass(
         input, target, weight, ignore_index, label_smoothing, axis
     )

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every public function has an example in its docstring, and every example is true."""
+"""Every public function and class has an example in its docstring, and every example is true."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import inspect
+from typing import Any
 
 import pytest
 
 import logloss
 
-MODULES = ("logloss.functional", "logloss._runtime", "logloss.evaluation.state")
+PUBLIC: list[Any] = [getattr(logloss, name) for name in logloss.__all__ if name != "__version__"]
+MODULES = {thing.__module__ for thing in PUBLIC} | {"logloss.evaluation.state"}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_examples(name: str) -> None:
     module = importlib.import_module(name)
     failed, attempted = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
@@ -22,6 +24,5 @@ def test_examples(name: str) -> None:
     assert failed == 0
 
 
-def test_every_public_function_has_an_example() -> None:
-    functions = [getattr(logloss, name) for name in logloss.__all__ if name != "__version__"]
-    assert [f.__name__ for f in functions if ">>> " not in (inspect.getdoc(f) or "")] == []
+def test_everything_public_has_an_example() -> None:
+    assert [thing.__name__ for thing in PUBLIC if ">>> " not in (inspect.getdoc(thing) or "")] == []

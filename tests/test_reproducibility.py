@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The same bits for any threads, ISA level with fma, layout, order and split of rows.
+"""The same bits for any threads, ISA level with fma, layout, order and split of samples.
 
 The bits themselves are in tests/hashes.json: every machine has to come to them.
 """
@@ -7,6 +7,7 @@ The bits themselves are in tests/hashes.json: every machine has to come to them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import hash_cases as cases
 import logloss
 from conftest import DTYPE_NAMES, named_dtype
-from hash_cases import Inputs, hash_of, words
+from hash_cases import Elements, Inputs, words
 from logloss import _core
 from ulp import Array
 
@@ -55,42 +56,40 @@ def settings() -> list[list[tuple[str, int]]]:
     return [threads + levels] if level in FUSED else [threads, levels]
 
 
-@pytest.mark.parametrize("operation", cases.OPERATIONS)
+@pytest.mark.parametrize("operation", cases.FAMILY_OF)
 @pytest.mark.parametrize("dtype_name", DTYPE_NAMES)
 def test_threads_and_levels(operation: str, dtype_name: str) -> None:
     named_dtype(dtype_name)
+    operations, inputs_of, sizes = cases.FAMILY_OF[operation]
     for group in settings():
-        for classes in cases.CLASSES:
-            given, results = cases.inputs(classes, dtype_name), []
+        for size in sizes:
+            given, results = inputs_of(size, dtype_name), []
             for level, threads in group:
                 _core.testing.select_isa(level)
                 logloss.set_num_threads(threads)
-                results.append(cases.OPERATIONS[operation](given))
+                results.append(operations[operation](given))
             agree = [same_bits(found, results[0]) for found in results]
-            assert all(agree), f"{classes} classes: {list(zip(group, agree, strict=True))}"
+            assert all(agree), f"size {size}: {list(zip(group, agree, strict=True))}"
 
 
 @needs_fma
-@pytest.mark.parametrize("operation", cases.OPERATIONS)
+@pytest.mark.parametrize("operation", cases.FAMILY_OF)
 @pytest.mark.parametrize("dtype_name", DTYPE_NAMES)
 def test_bits_are_the_committed_ones(operation: str, dtype_name: str) -> None:
     named_dtype(dtype_name)
     _core.testing.select_isa(FUSED[0])
-    found = {
-        str(classes): hash_of(cases.OPERATIONS[operation](cases.inputs(classes, dtype_name)))
-        for classes in cases.CLASSES
-    }
-    assert found == HASHES[f"{operation} {dtype_name}"]
+    assert cases.hashes(operation, dtype_name) == HASHES[f"{operation} {dtype_name}"]
 
 
 def test_no_hash_is_left_over() -> None:
-    names = {f"{operation} {dtype}" for operation in cases.OPERATIONS for dtype in DTYPE_NAMES}
+    names = {f"{operation} {dtype}" for operation in cases.FAMILY_OF for dtype in DTYPE_NAMES}
     assert set(HASHES) == names
 
 
 # Layouts
 
 SOME_CLASSES = (10, 129, 1025, 4097)
+SOME_ELEMENTS = (63, 65)  # in rows and columns
 
 
 def shifted(x: Array) -> Array:
@@ -117,7 +116,7 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def laid_out(layout: Callable[[Array], Array], given: Inputs) -> Inputs:
+def laid_out(layout: Callable[[Array], Array], given: Inputs | Elements) -> Inputs | Elements:
     """The same values; class weights and gradients of rows are copied by the package anyway."""
 
     def relaid(x: Array) -> Array:
@@ -127,7 +126,7 @@ def laid_out(layout: Callable[[Array], Array], given: Inputs) -> Inputs:
         view[...] = x
         return view
 
-    return Inputs(*map(relaid, given))
+    return type(given)(*map(relaid, given))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -135,47 +134,73 @@ def laid_out(layout: Callable[[Array], Array], given: Inputs) -> Inputs:
 def test_layouts(layout: str, classes: int, dtype: np.dtype[Any]) -> None:
     given = cases.inputs(classes, dtype.name)
     other = laid_out(LAYOUTS[layout], given)
-    for name, operation in cases.OPERATIONS.items():
+    for name, operation in cases.ROW_OPERATIONS.items():
         assert same_bits(operation(other), operation(given)), name
 
 
-# Order and split of the rows
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_of_elements(layout: str, dtype: np.dtype[Any]) -> None:
+    """All arrays in another layout, and every other one of them."""
+    flat = cases.elements(math.prod(SOME_ELEMENTS), dtype.name)
+    given = Elements(*(x.reshape(SOME_ELEMENTS) for x in flat))
+    other = laid_out(LAYOUTS[layout], given)
+    mixed = Elements(*(pair[i % 2] for i, pair in enumerate(zip(given, other, strict=True))))
+    for name, operation in cases.ELEMENT_OPERATIONS.items():
+        right = operation(given)
+        assert same_bits(operation(other), right), name
+        assert same_bits(operation(mixed), right), f"{name}, mixed"
 
 
-def rows_at(given: Inputs, index: Any) -> Inputs:
-    """Some of the rows; the class weights stay."""
-    return Inputs(*(x if x is given.weight else x[index] for x in given))
+# Order and split of the samples
 
 
 def is_reduced(name: str) -> bool:
     return name.endswith(("mean", "sum"))
 
 
-@pytest.mark.parametrize("classes", SOME_CLASSES)
-def test_permuted_rows(classes: int, dtype: np.dtype[Any]) -> None:
-    """Results of rows move with them; sums and means do not change at all."""
-    given = cases.inputs(classes, dtype.name)
+def check_permuted(given: Inputs | Elements, operations: dict[str, cases.Operation]) -> None:
+    """Results of samples move with them; sums and means do not change at all."""
     order = np.argsort(cases.random_bits(8, len(given.target)))
-    moved = rows_at(given, order)
-    for name, operation in cases.OPERATIONS.items():
+    moved = given.at(order)
+    for name, operation in operations.items():
         found = operation(moved)
         first = found[0] if is_reduced(name) else found[0][np.argsort(order)]
         rest = tuple(result[np.argsort(order)] for result in found[1:])
         assert same_bits((first, *rest), operation(given)), name
 
 
-@pytest.mark.parametrize("cuts", ((1,), (7, 64, 65), tuple(range(3, 200, 13))))
-@pytest.mark.parametrize("classes", (10, 1025))
-def test_split_calls(cuts: tuple[int, ...], classes: int, dtype: np.dtype[Any]) -> None:
-    """Rows have the same bits in whatever company they are given."""
-    given = cases.inputs(classes, dtype.name)
+@pytest.mark.parametrize("classes", SOME_CLASSES)
+def test_permuted_rows(classes: int, dtype: np.dtype[Any]) -> None:
+    check_permuted(cases.inputs(classes, dtype.name), cases.ROW_OPERATIONS)
+
+
+@pytest.mark.parametrize("size", (17, 4097, 100003))
+def test_permuted_elements(size: int, dtype: np.dtype[Any]) -> None:
+    check_permuted(cases.elements(size, dtype.name), cases.ELEMENT_OPERATIONS)
+
+
+def check_split(
+    given: Inputs | Elements, cuts: tuple[int, ...], operations: dict[str, cases.Operation]
+) -> None:
+    """Samples have the same bits in whatever company they are given."""
     parts = np.split(np.arange(len(given.target)), cuts)
-    for name, operation in cases.OPERATIONS.items():
+    for name, operation in operations.items():
         if is_reduced(name):
             continue
-        pieces = [operation(rows_at(given, part)) for part in parts]
+        pieces = [operation(given.at(part)) for part in parts]
         found = tuple(np.concatenate(each) for each in zip(*pieces, strict=True))
         assert same_bits(found, operation(given)), name
+
+
+@pytest.mark.parametrize("cuts", ((1,), (7, 64, 65), tuple(range(3, 200, 13))))
+@pytest.mark.parametrize("classes", (10, 1025))
+def test_split_rows(cuts: tuple[int, ...], classes: int, dtype: np.dtype[Any]) -> None:
+    check_split(cases.inputs(classes, dtype.name), cuts, cases.ROW_OPERATIONS)
+
+
+@pytest.mark.parametrize("cuts", ((1,), (7, 64, 65), (4095,), (5000, 9097)))
+def test_split_elements(cuts: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    check_split(cases.elements(100003, dtype.name), cuts, cases.ELEMENT_OPERATIONS)
 
 
 @pytest.mark.parametrize("shards", (2, 5, 16))
@@ -186,7 +211,7 @@ def test_shards(shards: int, classes: int, dtype: np.dtype[Any]) -> None:
     parts = np.array_split(np.arange(len(given.target)), shards)
     total, divisor = _core.ExactSum(), _core.ExactSum()
     for part in reversed(parts):
-        rows = rows_at(given, part)
+        rows = given.at(part)
         losses = logloss.cross_entropy(
             rows.logits, rows.target, weight=given.weight, reduction="none"
         )

@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+import logloss
 from logloss import _core
 
 ROOT = Path(__file__).parents[1]
@@ -23,43 +26,71 @@ FLAGS = {
     "neon": "",
     "portable": "",
 }
+COMPILER, NM = shutil.which("g++") or shutil.which("c++"), shutil.which("nm")
+LEVELS = _core.available_isas()
+SOURCES = sorted((ROOT / "csrc" / "cpu").glob("*kernels.cpp"))
+UNITS = {f"{source.stem} {level}": (source, level) for source in SOURCES for level in LEVELS}
 # What the C++ runtime itself refers to in unoptimised code.
 RUNTIME = re.compile(r"DW\.ref\.__gxx_personality_v0|__clang_call_terminate")
 
 
-@pytest.fixture(scope="module", params=_core.available_isas())
-def unit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Compile one level without optimisation, where every function stays, and list its symbols."""
-    compiler, nm = shutil.which("g++") or shutil.which("c++"), shutil.which("nm")
-    if compiler is None or nm is None:
-        pytest.skip("needs a C++ compiler and nm")
-    level = request.param
-    target = tmp_path_factory.mktemp("units") / f"{level}.o"
+class Unit(NamedTuple):
+    """One source compiled for one level, and what nm says of it."""
+
+    level: str
+    source: str
+    listing: str
+
+    def symbols(self, kinds: str) -> list[str]:
+        """The names of the symbols of some kinds of nm."""
+        found = re.findall(rf"^[0-9a-f ]* [{kinds}] (.+)$", self.listing, re.MULTILINE)
+        return [name for name in found if not RUNTIME.fullmatch(name)]
+
+    def foreign(self, kinds: str) -> list[str]:
+        """Those outside the namespace of the level."""
+        own = f"logloss::{self.level}::"
+        return [name for name in self.symbols(kinds) if own not in name]
+
+
+def compiled(source: Path, level: str, target: Path) -> Unit:
+    """Without optimisation, where every function stays."""
     macros = (f"-DLOGLOSS_LEVEL={level}", f"-DLOGLOSS_LEVEL_{level.upper()}")
-    source = ROOT / "csrc" / "cpu" / "kernels.cpp"
     flags = ("-std=c++20", "-O0", "-Wno-psabi", "-I", str(ROOT / "csrc"), *FLAGS[level].split())
-    subprocess.run([compiler, *flags, *macros, "-c", str(source), "-o", str(target)], check=True)
-    listing = subprocess.run([nm, "-C", str(target)], check=True, capture_output=True, text=True)
-    return f"{level}\n{listing.stdout}"
+    subprocess.run([COMPILER, *flags, *macros, "-c", str(source), "-o", str(target)], check=True)
+    listing = subprocess.run([NM, "-C", str(target)], check=True, capture_output=True, text=True)
+    return Unit(level, source.stem, listing.stdout)
 
 
-def symbols(unit: str, kinds: str) -> list[str]:
-    """The names of the unit's symbols of some kinds of nm."""
-    found = re.findall(rf"^[0-9a-f ]* [{kinds}] (.+)$", unit, re.MULTILINE)
-    return [name for name in found if not RUNTIME.fullmatch(name)]
+@pytest.fixture(scope="module")
+def units(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Unit]:
+    """All of them, compiled at the same time."""
+    if not COMPILER or not NM:
+        pytest.skip("needs a C++ compiler and nm")
+    folder = tmp_path_factory.mktemp("units")
+    with ThreadPoolExecutor(logloss.get_num_threads()) as pool:
+        jobs = {
+            name: pool.submit(compiled, *unit, folder / f"{name}.o") for name, unit in UNITS.items()
+        }
+        return {name: job.result() for name, job in jobs.items()}
 
 
-def test_weak_symbols_belong_to_their_level(unit: str) -> None:
-    level = unit.splitlines()[0]
-    weak = symbols(unit, "WVvwu")
-    assert weak, "templates leave weak symbols: an empty list means that nm was misread"
-    own = f"logloss::{level}::"
-    assert [name for name in weak if own not in name] == []
+def test_all_units_are_found() -> None:
+    """Those that CMake compiles for every level."""
+    listed = re.search(r"foreach\(source (.+)\)", (ROOT / "CMakeLists.txt").read_text())
+    assert listed is not None
+    assert sorted(listed[1].split()) == [source.stem for source in SOURCES]
 
 
-def test_one_function_leads_into_a_unit(unit: str) -> None:
-    level = unit.splitlines()[0]
-    own = f"logloss::{level}::"
-    assert [name for name in symbols(unit, "TDBR") if own not in name] == [
-        f"logloss::{level}_kernels()"
-    ]
+@pytest.mark.parametrize("name", UNITS)
+def test_weak_symbols_belong_to_their_level(name: str, units: dict[str, Unit]) -> None:
+    weak = "WVvwu"
+    assert units[name].symbols(weak), "templates leave some: an empty list means a misread nm"
+    assert units[name].foreign(weak) == []
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_one_function_leads_into_a_level(name: str, units: dict[str, Unit]) -> None:
+    """To the table of all kernels; the other units only serve that one."""
+    unit = units[name]
+    entries = [f"logloss::{unit.level}_kernels()"] if unit.source == "kernels" else []
+    assert unit.foreign("TDBR") == entries

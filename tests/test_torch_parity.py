@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every option means what it means in torch; the deliberate differences stand at the end.
+"""Every option means what it means in torch: softmax family, cross_entropy, nll_loss.
 
-torch computes in float64 from the same numbers: its own errors are then far below those allowed
-here, which are the promises of this package for float32 (2 ulps for losses, 3 for gradients). For
-float64 the errors of torch, which cancel for confident rows, decide.
+The deliberate differences stand at the end; `torch_oracle` says how torch is compared with.
 """
 
 from __future__ import annotations
@@ -19,67 +17,24 @@ import pytest
 import logloss
 import reference as ref
 from grid import cross_entropy_terms, promised
-from ulp import Array, assert_ulp
-
-torch = pytest.importorskip("torch", reason="torch is the oracle of these tests")
-torch.set_num_threads(1)
-F = torch.nn.functional
-INF, NAN = np.inf, np.nan
-
-# Of torch in double: relative to the logits and to the terms of a gradient.
-TORCH_ERROR = 2.0**-46
-
-EDGES = sorted({n + d for n in (8, 16, 32, 64, 128, 1024) for d in (-1, 0, 1)})
-EMPTY_SHAPES = ((0,), (0, 3), (3, 0), (0, 0), (2, 3, 0), (0, 3, 2), (2, 0, 3), (2, 3, 0, 4))
-SHAPES = (
-    *((n,) for n in (1, 2, 5, 17, 1025)),
-    *((5, n) for n in (1, 2, 3, *EDGES)),
-    *((n, 4) for n in (1, *EDGES)),
-    *((2, 5, n) for n in (1, *EDGES)),
-    (2, 129, 3),
-    (3, 33, 17),
-    (2, 3, 4, 5),
-    (1, 17, 3, 33),
-    (2, 1, 1, 3),
-    (2, 6, 3, 2, 4),
+from torch_oracle import (
+    EMPTY_SHAPES,
+    INF,
+    NAN,
+    SHAPES,
+    F,
+    check_close,
+    check_loss,
+    in_double,
+    spread,
+    torch,
+    upstream,
 )
-
-
-def spread(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Logits with a few clear winners, the same for one shape on every run."""
-    generator = np.random.default_rng([*shape, 11])
-    x = generator.normal(0, 3, shape)
-    x.flat[::5] += 6
-    return x.astype(dtype)
-
-
-def in_double(x: Array, *, leaf: bool = False) -> Any:
-    return torch.tensor(np.asarray(x, np.float64), requires_grad=leaf)
-
-
-def upstream(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An upstream gradient of a few bits, without zeros."""
-    return (np.arange(math.prod(shape)).reshape(shape) % 7 - 3.5).astype(dtype)
+from ulp import Array, assert_ulp
 
 
 def class_axis(shape: tuple[int, ...]) -> int:
     return 0 if len(shape) == 1 else 1
-
-
-def check_loss(actual: Any, right: Array, dtype: Any, size: float) -> None:
-    """Losses, or sums of them, against torch in double; `size` bounds the logits that enter."""
-    rtol = promised(2, dtype) * float(np.finfo(dtype).eps)
-    np.testing.assert_allclose(actual, right, rtol=rtol, atol=TORCH_ERROR * size)
-
-
-def check_close(actual: Array, right: Array, size: Any) -> None:
-    """A result against torch in double, relative to the `size` of the terms it is made of."""
-    ulps = promised(4, actual.dtype) * float(np.finfo(actual.dtype).eps)
-    limit = np.broadcast_to(max(ulps, TORCH_ERROR) * np.asarray(size, np.float64), right.shape)
-    assert actual.shape == right.shape
-    np.testing.assert_array_equal(np.isnan(actual), np.isnan(right))
-    error = np.abs(actual.astype(np.float64) - right)
-    assert not (error > limit).any(), f"{np.nanmax(error / limit)} times what is allowed"
 
 
 def terms(name: str, g: Any, x: Array, target: Array, options: dict[str, Any]) -> Array:

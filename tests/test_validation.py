@@ -6,76 +6,29 @@ passed and what would have been right. `out` is untouched afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 import logloss
+from refusals import AXES, NO_FLOATS, OUTS, ROW, Wrong, X, forms, refuse, wrong
 from ulp import Array
 
 NAN, INF = np.nan, np.inf
 
-X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 Y = np.array([0, 3, 1])
 P = np.full((3, 4), 0.25, np.float32)
 PLANES = np.zeros((2, 5, 3, 4), np.float32)
 PLANE_TARGET = np.zeros((2, 3, 4), np.int64)
-ROW = np.float32([1, 2, 3])
 
 SOFTMAX = ("log_softmax", "softmax", "logsumexp")
 LOSSES = ("cross_entropy", "nll_loss")
 
 
-class Wrong(NamedTuple):
-    """Arguments that must be refused, and what the refusal says: words in any order."""
-
-    error: type[Exception] | tuple[type[Exception], ...]
-    words: tuple[str, ...]
-    args: tuple[Any, ...]
-    options: dict[str, Any]
-
-
-def wrong(error: Any, words: str, *args: Any, **options: Any) -> Wrong:
-    """`words` are the parts of the message, separated by " | "."""
-    return Wrong(error, tuple(words.split(" | ")), args, options)
-
-
-def refuse(function: Callable[..., Any], case: Wrong, *leading: Any) -> None:
-    with pytest.raises(case.error) as caught:
-        function(*leading, *case.args, **case.options)
-    message = str(caught.value)
-    missing = [word for word in case.words if word.lower() not in message.lower()]
-    assert not missing, f"{missing} not in {message!r}"
-
-
-def forms(name: str) -> tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]:
-    """The three ways to call a loss, with the arguments that come before `input`."""
-    return (
-        (getattr(logloss, name), ()),
-        (getattr(logloss, f"{name}_backward"), (1.0,)),
-        (getattr(logloss, f"{name}_value_and_grad"), ()),
-    )
-
-
 INPUTS = {
-    "integers": wrong(TypeError, "input | int64 | float", X.astype(np.int64)),
-    "bools": wrong(TypeError, "input | bool | float", X > 0),
-    "complex": wrong(TypeError, "input | complex64 | float", X.astype(np.complex64)),
-    "long double": wrong(TypeError, f"input | {np.dtype('g').name} | float", X.astype("g")),
-    "objects": wrong(TypeError, "input | object | float", X.astype(object)),
-    "strings": wrong(TypeError, "input | float", np.array(["a", "b"])),
-    "none": wrong(TypeError, "input | float", None),
-    "void": wrong(TypeError, "input | float", np.zeros(3, "V2")),
-    "record": wrong(TypeError, "input | float", np.zeros(3, [("a", "f4")])),
-}
-
-AXES = {
-    "too large": wrong(np.exceptions.AxisError, "axis 2 | 2", X, 2),
-    "too small": wrong(np.exceptions.AxisError, "axis -3 | 2", X, -3),
-    "of a number": wrong(np.exceptions.AxisError, "axis 1", np.float32(1.0), 1),
-    "not an integer": wrong(TypeError, "axis | float", X, 1.0),
-    "a pair": wrong(TypeError, "axis | tuple", X, (0, 1)),
+    name: wrong(TypeError, f"input | {dtype} | float", value)
+    for name, (dtype, value) in NO_FLOATS.items()
 }
 
 
@@ -313,31 +266,6 @@ WITH_OUT: dict[str, Callable[[Array, Any], Any]] = {
     ),
     "nll_loss_backward": lambda x, out: logloss.nll_loss_backward(1.0, x, Y, out=out),
     "nll_loss_value_and_grad": lambda x, out: logloss.nll_loss_value_and_grad(x, Y, out=out),
-}
-
-
-def read_only(x: Array) -> Array:
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
-
-OUTS: dict[str, tuple[type[Exception], str, Any]] = {
-    "shape": (ValueError, "out | (4, 3) | (3, 4)", np.zeros((4, 3), np.float32)),
-    "more rows": (ValueError, "out | (4, 4) | (3, 4)", np.zeros((4, 4), np.float32)),
-    "flat": (ValueError, "out | (12,) | (3, 4)", np.zeros(12, np.float32)),
-    "wider": (TypeError, "out | float64 | float32", np.zeros((3, 4))),
-    "narrower": (TypeError, "out | float16 | float32", np.zeros((3, 4), np.float16)),
-    "integers": (TypeError, "out | int32 | float32", np.zeros((3, 4), np.int32)),
-    "swapped": (TypeError, "out | float32", np.zeros((3, 4), np.dtype(np.float32).newbyteorder())),
-    "read-only": (ValueError, "out | read-only", read_only(X)),
-    "list": (TypeError, "out | list", [[0.0] * 4] * 3),
-    "number": (TypeError, "out | float", 0.0),
-    "repeating": (
-        ValueError,
-        "out | overlap",
-        np.lib.stride_tricks.as_strided(np.zeros(4, np.float32), (3, 4), (0, 4)),
-    ),
 }
 
 
