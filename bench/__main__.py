@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Time logloss and peers.")
-    parser.add_argument(
-        "--quick", action="store_true", help="small shapes: a minute, not half an hour"
-    )
+    parser.add_argument("--quick", action="store_true", help="small shapes: a minute, not an hour")
     parser.add_argument(
         "--only",
         default="",

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from bench import peers
+from bench.builders import loss_operations
 from bench.harness import (
     Array,
     Call,
     Case,
-    Operation,
     Target,
-    aligned_empty,
+    float64_rows,
     random_classes,
     random_normal,
     sample_rows,
@@ -42,109 +42,58 @@ QUICK_CASES = (
 
 
 def inputs(case: Case) -> dict[str, Array]:
-    return {"logits": random_normal(case, scale=3.0), "target": random_classes(case)}
+    return {"input": random_normal(case, scale=3.0), "target": random_classes(case)}
 
 
-def reference_loss(case: Case, logits: Array, target: Array) -> tuple[Array]:
-    rows = np.moveaxis(logits, case.axis, -1).reshape(-1, case.shape[case.axis])
-    total, step = 0.0, max(1, 2**18 // rows.shape[1])
-    for start in range(0, len(rows), step):
-        wide = rows[start : start + step].astype(np.float64)
-        picked = wide[np.arange(len(wide)), target.reshape(-1)[start : start + step]]
-        total += float(np.sum(np.log(np.exp(wide).sum(axis=1)) - picked))
-    return (np.asarray(total / len(rows)),)
+def reference(case: Case, input: Array, target: Array) -> tuple[Array, ...]:
+    def losses(x: Array, t: Array) -> Array:
+        picked = np.take_along_axis(x, t.astype(np.int64), 1)
+        return np.log(np.exp(x).sum(axis=1, keepdims=True)) - picked
 
-
-def reference_loss_and_grad(case: Case, logits: Array, target: Array) -> tuple[Array, Array]:
-    (loss,) = reference_loss(case, logits, target)
-    grad = np.exp(sample_rows(logits, case.axis).astype(np.float64))
+    index = np.expand_dims(target, case.axis)
+    grad = np.exp(sample_rows(input, case.axis).astype(np.float64))
     grad /= grad.sum(axis=1, keepdims=True)
-    picked = sample_rows(np.expand_dims(target, case.axis), case.axis)[:, 0]
-    grad[np.arange(len(grad)), picked] -= 1.0
-    return loss, grad / target.size
+    grad[np.arange(len(grad)), sample_rows(index, case.axis)[:, 0]] -= 1.0
+    return float64_rows(losses, case.axis, input, index).mean(), grad / target.size
 
 
-def torch_forward(case: Case, logits: Array, target: Array, compiled: bool = False) -> Call:
-    cross_entropy = _torch_cross_entropy(compiled)
-    x, t = peers.torch_tensor(logits), peers.torch_tensor(target)
-    return lambda: cross_entropy(x, t)
+def torch_loss(case: Case) -> Any:
+    return peers.load("torch").nn.functional.cross_entropy
 
 
-def torch_forward_backward(
-    case: Case, logits: Array, target: Array, compiled: bool = False
-) -> Call:
-    cross_entropy = _torch_cross_entropy(compiled)
-    x, t = peers.torch_tensor(logits).requires_grad_(), peers.torch_tensor(target)
-
-    def call() -> tuple[Any, Any]:
-        x.grad = None
-        loss = cross_entropy(x, t)
-        loss.backward()
-        return loss, x.grad
-
-    return call
-
-
-def torch_compile_forward(case: Case, logits: Array, target: Array) -> Call:
-    return torch_forward(case, logits, target, compiled=True)
-
-
-def torch_compile_forward_backward(case: Case, logits: Array, target: Array) -> Call:
-    return torch_forward_backward(case, logits, target, compiled=True)
-
-
-def _torch_cross_entropy(compiled: bool) -> Any:
-    cross_entropy = peers.load("torch").nn.functional.cross_entropy
-    return peers.torch_compile(cross_entropy) if compiled else cross_entropy
-
-
-def jax_forward(case: Case, logits: Array, target: Array) -> Call:
-    jax = peers.load("jax")
-    function = jax.jit(_jax_cross_entropy(case))
-    x, t = jax.numpy.asarray(logits), jax.numpy.asarray(target)
-    return lambda: function(x, t).block_until_ready()
-
-
-def jax_forward_backward(case: Case, logits: Array, target: Array) -> Call:
-    jax = peers.load("jax")
-    function = jax.jit(jax.value_and_grad(_jax_cross_entropy(case)))
-    x, t = jax.numpy.asarray(logits), jax.numpy.asarray(target)
-    return lambda: jax.block_until_ready(function(x, t))
-
-
-def _jax_cross_entropy(case: Case) -> Any:
+def jax_loss(case: Case) -> Any:
     jax = peers.load("jax")
 
-    def cross_entropy(x: Any, t: Any) -> Any:
-        index = jax.numpy.expand_dims(t, case.axis)
-        picked = jax.numpy.take_along_axis(x, index, axis=case.axis).squeeze(case.axis)
-        return (jax.nn.logsumexp(x, axis=case.axis) - picked).mean()
+    def cross_entropy(input: Any, target: Any) -> Any:
+        index = jax.numpy.expand_dims(target, case.axis)
+        picked = jax.numpy.take_along_axis(input, index, axis=case.axis).squeeze(case.axis)
+        return (jax.nn.logsumexp(input, axis=case.axis) - picked).mean()
 
     return cross_entropy
 
 
-def onnxruntime_forward(case: Case, logits: Array, target: Array) -> Call:
-    arrays = {"scores": logits, "labels": target}
+def onnxruntime_forward(case: Case, input: Array, target: Array) -> Call:
+    arrays = {"scores": input, "labels": target}
     return peers.onnx_call("SoftmaxCrossEntropyLoss", (), arrays, reduction="mean")
 
 
-def scipy_forward(case: Case, logits: Array, target: Array) -> Call:
+def scipy_forward(case: Case, input: Array, target: Array) -> Call:
     logsumexp = peers.load("scipy.special").logsumexp
     index = np.expand_dims(target, case.axis)
 
     def call() -> Any:
-        x = peers.widened(logits)
+        x = peers.widened(input)
         picked = np.take_along_axis(x, index, case.axis).squeeze(case.axis)
         return (logsumexp(x, axis=case.axis) - picked).mean()
 
     return call
 
 
-def numpy_forward(case: Case, logits: Array, target: Array) -> Call:
+def numpy_forward(case: Case, input: Array, target: Array) -> Call:
     index = np.expand_dims(target, case.axis)
 
     def call() -> Any:
-        x = peers.widened(logits)
+        x = peers.widened(input)
         shifted = x - x.max(axis=case.axis, keepdims=True)
         lse = np.log(np.exp(shifted).sum(axis=case.axis, keepdims=True))
         return (lse - np.take_along_axis(shifted, index, case.axis)).mean()
@@ -152,11 +101,11 @@ def numpy_forward(case: Case, logits: Array, target: Array) -> Call:
     return call
 
 
-def numpy_forward_backward(case: Case, logits: Array, target: Array) -> Call:
+def numpy_forward_backward(case: Case, input: Array, target: Array) -> Call:
     index = np.expand_dims(target, case.axis)
 
     def call() -> tuple[Any, Array]:
-        x = peers.widened(logits)
+        x = peers.widened(input)
         shifted = x - x.max(axis=case.axis, keepdims=True)
         grad = np.exp(shifted)
         total = grad.sum(axis=case.axis, keepdims=True)
@@ -164,62 +113,25 @@ def numpy_forward_backward(case: Case, logits: Array, target: Array) -> Call:
         grad /= total * target.size
         picked = np.take_along_axis(grad, index, case.axis) - 1.0 / target.size
         np.put_along_axis(grad, index, picked, case.axis)
-        return loss, grad.astype(logits.dtype, copy=False)
+        return loss, grad.astype(input.dtype, copy=False)
 
     return call
 
 
-def logloss_forward(case: Case, logits: Array, target: Array) -> Call:
-    logloss = peers.load("logloss")
-    return lambda: logloss.cross_entropy(logits, target)
-
-
-def logloss_forward_backward(case: Case, logits: Array, target: Array) -> Call:
-    logloss = peers.load("logloss")
-    return lambda: logloss.cross_entropy_value_and_grad(logits, target)
-
-
-def logloss_forward_backward_out(case: Case, logits: Array, target: Array) -> Call:
-    logloss = peers.load("logloss")
-    grad = aligned_empty(case.shape, case.dtype)
-    return lambda: logloss.cross_entropy_value_and_grad(logits, target, out=grad)
-
-
-OPERATIONS = (
-    Operation(
-        name="cross_entropy forward",
-        reads=1,
-        writes=0,
-        cases=CASES,
-        quick_cases=QUICK_CASES,
-        inputs=inputs,
-        reference=reference_loss,
-        variants={
-            "torch": torch_forward,
-            "torch.compile": torch_compile_forward,
-            "jax": jax_forward,
-            "onnxruntime": onnxruntime_forward,
-            "scipy": scipy_forward,
-            "numpy": numpy_forward,
-            "logloss": logloss_forward,
-        },
-        target=Target(LARGE_VOCABULARY, peer="torch", ratio=8.0),
-    ),
-    Operation(
-        name="cross_entropy forward+backward",
-        reads=1,
-        writes=1,
-        cases=CASES,
-        quick_cases=QUICK_CASES,
-        inputs=inputs,
-        reference=reference_loss_and_grad,
-        variants={
-            "torch": torch_forward_backward,
-            "torch.compile": torch_compile_forward_backward,
-            "jax": jax_forward_backward,
-            "numpy": numpy_forward_backward,
-            "logloss": logloss_forward_backward,
-            "logloss out=": logloss_forward_backward_out,
-        },
-    ),
+OPERATIONS = loss_operations(
+    "cross_entropy",
+    cases=CASES,
+    quick_cases=QUICK_CASES,
+    inputs=inputs,
+    reads=1,
+    reference=reference,
+    torch=torch_loss,
+    jax=jax_loss,
+    forward_peers={
+        "onnxruntime": onnxruntime_forward,
+        "scipy": scipy_forward,
+        "numpy": numpy_forward,
+    },
+    backward_peers={"numpy": numpy_forward_backward},
+    target=Target(LARGE_VOCABULARY, peer="torch", ratio=8.0),
 )

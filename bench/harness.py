@@ -31,18 +31,20 @@ LIMITS = ("limit: read", "limit: copy")
 # narrow types leave room for peers that compute in them.
 _TOLERANCES = {"float64": 1e-12, "float32": 2e-5, "float16": 2e-2, "bfloat16": 1e-1}
 _SAMPLED_ROWS = 8
+_SAMPLED_ELEMENTS = 4096
 
 
 @dataclass(frozen=True)
 class Case:
-    """A shape, a dtype and the axis of the classes."""
+    """A shape, a dtype, the axis of the classes (None: element-wise) and an option in use."""
 
     shape: tuple[int, ...]
     dtype: str = "float32"
-    axis: int = 1
+    axis: int | None = 1
+    option: str = ""
 
     def __str__(self) -> str:
-        return f"{'x'.join(map(str, self.shape))} {self.dtype}"
+        return f"{'x'.join(map(str, self.shape))} {self.dtype} {self.option}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Operation:
     passed by name to `reference`, which returns the float64 results (scalars whole, arrays as
     `sample_rows` gives them), and to each builder in `variants`, which returns the call to time.
     `reads` and `writes` count the sweeps over arrays of the size of the first one that no
-    implementation can avoid.
+    implementation can avoid: a loss of two arrays of that size reads twice.
     """
 
     name: str
@@ -186,13 +188,20 @@ def _limits(array: Array) -> tuple[Call, Call]:
 
 def _check(result: object, expected: tuple[Array, ...], case: Case) -> None:
     """Raise ValueError unless the result of a variant equals the reference."""
-    parts = result if isinstance(result, tuple) else (result,)
-    for part, reference in zip(parts, expected, strict=True):
+    for part, reference in zip(_parts(result), expected, strict=True):
         values = peers.to_numpy(part)
-        actual = sample_rows(values, case.axis) if reference.ndim else values
+        axis = case.axis if values.ndim == len(case.shape) else None
+        actual = sample_rows(values, axis) if reference.ndim else values
         error = np.max(np.abs(actual.astype(np.float64) - reference)) / np.max(np.abs(reference))
         if not error <= _TOLERANCES[case.dtype]:
             raise ValueError(f"wrong result: relative error {error:.1e} in {case.dtype}")
+
+
+def _parts(result: object) -> list[object]:
+    """Return the arrays and numbers of a result in order; a gradient may be a pair."""
+    if isinstance(result, tuple):
+        return [part for item in result for part in _parts(item)]
+    return [result]
 
 
 def _reason(error: Exception) -> str:
@@ -200,12 +209,31 @@ def _reason(error: Exception) -> str:
     return (lines[0] if lines else type(error).__name__)[:160]
 
 
-def sample_rows(array: Array, axis: int) -> Array:
-    """Return a few rows, first and last included, of `array` with `axis` moved to the end."""
-    rows = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
-    count = min(_SAMPLED_ROWS, len(rows))
+def rows_of(array: Array, axis: int | None) -> Array:
+    """Return `array` with `axis` moved to the end, as a matrix; without an axis, as a column."""
+    if axis is None:
+        return array.reshape(-1, 1)
+    return np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
+
+
+def sample_rows(array: Array, axis: int | None) -> Array:
+    """Return a few of the rows, first and last included, or many of the elements."""
+    rows = rows_of(array, axis)
+    count = min(len(rows), _SAMPLED_ELEMENTS if axis is None else _SAMPLED_ROWS)
     sample: Array = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
     return sample
+
+
+def float64_rows(formula: Callable[..., Array], axis: int | None, *arrays: Array) -> Array:
+    """Return `formula` of the rows of `arrays` in float64, computed from some rows at a time."""
+    rows = [rows_of(array, axis) for array in arrays]
+    step = max(1, 2**18 // rows[0].shape[1])
+    return np.concatenate(
+        [
+            formula(*(part[start : start + step].astype(np.float64) for part in rows))
+            for start in range(0, len(rows[0]), step)
+        ]
+    )
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
@@ -219,18 +247,50 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
 
 def random_normal(case: Case, scale: float, seed: int = 0) -> Array:
     """Return normal deviates times `scale` in the shape and dtype of `case`."""
-    wide = np.float64 if case.dtype == "float64" else np.float32
-    values = np.random.default_rng(seed).standard_normal(case.shape, dtype=wide)
-    values *= scale
-    array = aligned_empty(case.shape, case.dtype)
-    array[...] = values
-    return array
+    return _aligned_copy(case, _normal(case, scale, seed))
+
+
+def random_probs(case: Case, scale: float, seed: int = 0, *, log: bool = False) -> Array:
+    """Return the softmax of normal deviates times `scale`, or its logarithm."""
+    values = _normal(case, scale, seed)
+    values -= np.log(np.exp(values).sum(axis=case.axis, keepdims=True))
+    return _aligned_copy(case, values if log else np.exp(values, out=values))
+
+
+def random_uniform(case: Case, low: float, high: float, seed: int = 0) -> Array:
+    """Return numbers between `low` and `high` in the shape and dtype of `case`."""
+    values = np.random.default_rng(seed).random(case.shape, dtype=_drawn_dtype(case))
+    values *= high - low
+    values += low
+    return _aligned_copy(case, values)
+
+
+def random_labels(case: Case, values: tuple[float, float], seed: int = 1) -> Array:
+    """Return one of two values, with equal chances, in the shape and dtype of `case`."""
+    chosen = np.random.default_rng(seed).integers(0, 2, case.shape, np.uint8)
+    return _aligned_copy(case, np.array(values, np.float32)[chosen])
 
 
 def random_classes(case: Case, seed: int = 1) -> Array:
     """Return one class index (int64) per sample of `case`."""
     shape = case.shape[: case.axis] + case.shape[case.axis + 1 :]
     return np.random.default_rng(seed).integers(0, case.shape[case.axis], shape)
+
+
+def _normal(case: Case, scale: float, seed: int) -> Array:
+    values = np.random.default_rng(seed).standard_normal(case.shape, dtype=_drawn_dtype(case))
+    values *= scale
+    return values
+
+
+def _drawn_dtype(case: Case) -> Any:
+    return np.float64 if case.dtype == "float64" else np.float32
+
+
+def _aligned_copy(case: Case, values: Array) -> Array:
+    array = aligned_empty(case.shape, case.dtype)
+    array[...] = values
+    return array
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

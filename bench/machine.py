@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _CPUS = Path("/sys/devices/system/cpu")
-_PACKAGES = ("numpy", "ml_dtypes", "torch", "jax", "jaxlib", "onnxruntime", "scipy")
+_PACKAGES = ("numpy", "ml_dtypes", "torch", "jax", "jaxlib", "onnxruntime", "scipy", "scikit-learn")
 
 
 def usable_cpus() -> list[int]:
