@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import numpy as np
 import pytest
+
+# A job that a shell starts in the background inherits that Ctrl-C is ignored; its tests need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DTYPE_NAMES = ("float16", "bfloat16", "float32", "float64")
 

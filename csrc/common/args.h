@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Arguments of the kernels: plain structs, one per family of operations.
 //
-// A kernel is handed a batch of at most kMaxRows rows as pointers to contiguous rows of `classes` elements; where the
-// rows come from (strides, other axes, byte order) is the caller's business. Every option has become a number.
+// A kernel is handed a batch of at most kMaxRows rows as pointers to rows of `classes` elements; where the rows come
+// from (strides, other axes, byte order) is the caller's business. Rows are contiguous, or in kernels that have a
+// `class_stride` also side by side: rows[i] + c kMaxRows is then class c of row i. Every option has become a number.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +12,13 @@ namespace logloss {
 
 inline constexpr int kMaxRows = 64;
 inline constexpr int kMaxElements = 4096;
+inline constexpr std::int64_t kMostClassesSideBySide = 1024;
 
 // softmax, log_softmax and their gradients: row by row from `input` (and `grad_output`) to `output`.
 struct SoftmaxBatch {
   int rows;
   std::int64_t classes;
+  std::int64_t class_stride;  // 1 or kMaxRows
   const void* const* input;
   const void* const* grad_output;  // backward only
   void* const* output;
@@ -37,6 +40,7 @@ struct RowValueBatch {
 struct CrossEntropyBatch {
   int rows;
   std::int64_t classes;
+  std::int64_t class_stride;  // 1 or kMaxRows
   const void* const* input;
   const std::int64_t* target;  // class of each row, kIgnored for a row that counts for nothing; null: probabilities
   const void* const* probs;    // null: index targets

@@ -4,7 +4,7 @@
 
 #include "common/args.h"
 #include "common/cross_entropy.h"
-#include "cpu/row_batch.h"
+#include "cpu/log_softmax.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
@@ -14,9 +14,13 @@ class CrossEntropyKernel {
 
  public:
   explicit CrossEntropyKernel(const CrossEntropyBatch& batch)
-      : batch_(batch), weight_(static_cast<const T*>(batch.weight)), stats_(batch.rows) {}
+      : batch_(batch),
+        rows_(batch.input, batch.rows, batch.classes, batch.class_stride),
+        weight_(static_cast<const T*>(batch.weight)),
+        stats_(batch.rows) {}
 
   void run() {
+    for_each_group(batch_.rows, [&](int first) { sweep(first); });
     for (int row = 0; row < batch_.rows; ++row) prepare(row);
     if (batch_.loss) write_loss();
     if (batch_.hit) write_hit();
@@ -24,7 +28,6 @@ class CrossEntropyKernel {
   }
 
  private:
-  const S* input(int row) const { return static_cast<const S*>(batch_.input[row]); }
   bool ignored(int row) const { return batch_.target && batch_.target[row] == kIgnored; }
   double uniform() const { return batch_.target ? batch_.smoothing / static_cast<double>(batch_.classes) : 1.0; }
   bool smoothed() const { return batch_.smoothing != 0.0; }
@@ -34,26 +37,35 @@ class CrossEntropyKernel {
             batch_.smoothing / static_cast<double>(batch_.classes)};
   }
 
-  RowStats sweep(int row) const {
-    if (!batch_.target) return row_stats(input(row), batch_.classes, probability_term(row));
-    if (smoothed()) return row_stats(input(row), batch_.classes, weight_term());
-    return row_stats(input(row), batch_.classes, NoRowTerm{});
+  // Many rows at once where that is faster, whether they count or not; otherwise an ignored row is not read.
+  void sweep(int first) {
+    const bool plain = batch_.target && !smoothed();
+    if (plain && (rows_.side_by_side() || batch_.classes <= kShortRow)) return set_group(rows_, first, &stats_);
+    for (int row = first; row < batch_.rows && row < first + kLanes; ++row) {
+      if (!ignored(row)) stats_.set(row, sweep_row_of(row, plain));
+    }
+  }
+  RowStats sweep_row_of(int row, bool plain) const {
+    const S* x = rows_.row(row);
+    if (plain) return row_stats(x, batch_.classes, NoRowTerm{});
+    if (batch_.target) return row_stats(x, batch_.classes, weight_term());
+    return row_stats(x, batch_.classes, probability_term(row));
   }
 
-  // An ignored row is not read: it stands as a row without weight.
+  // An ignored row stands as a row without weight.
   void prepare(int row) {
-    target_logit_[row] = target_weight_[row] = class_weight_[row] = 0.0;
+    double logit = 0.0, class_weight = 0.0;
+    if (ignored(row)) {
+      stats_.set(row, RowStats{});
+    } else if (batch_.target) {
+      const std::int64_t t = batch_.target[row];
+      logit = static_cast<double>(rows_.element(row, t));
+      class_weight = weight_ ? static_cast<double>(weight_[t]) : 1.0;
+    }
+    target_logit_[row] = logit;
+    class_weight_[row] = class_weight;
+    target_weight_[row] = (1.0 - batch_.smoothing) * class_weight;
     grad_scale_[row] = grad_scale_of(batch_, row);
-    ties_[row] = 0;
-    if (ignored(row)) return;
-    const RowStats stats = sweep(row);
-    stats_.set(row, stats);
-    ties_[row] = stats.ties;
-    if (!batch_.target) return;
-    const std::int64_t t = batch_.target[row];
-    target_logit_[row] = static_cast<double>(load_one(input(row) + t));
-    class_weight_[row] = weight_ ? static_cast<double>(weight_[t]) : 1.0;
-    target_weight_[row] = (1.0 - batch_.smoothing) * class_weight_[row];
   }
 
   CrossEntropyRow<Vec<double>> group(int first) const {
@@ -82,8 +94,10 @@ class CrossEntropyKernel {
   void write_hit() {
     for (int row = 0; row < batch_.rows; ++row) {
       bool hit = !ignored(row) && target_logit_[row] == stats_.max[row] && stats_.rest[row] == stats_.rest[row];
-      if (hit && ties_[row] > 1) {
-        hit = first_index_of(input(row), batch_.classes, static_cast<T>(stats_.max[row])) == batch_.target[row];
+      if (hit && stats_.ties[row] > 1.0) {
+        S scratch[kMostClassesSideBySide];
+        const S* x = rows_.contiguous(row, scratch);
+        hit = first_index_of(x, batch_.classes, static_cast<T>(stats_.max[row])) == batch_.target[row];
       }
       batch_.hit[row] = hit;
     }
@@ -98,19 +112,33 @@ class CrossEntropyKernel {
       scale.set_group(stats_, first, factor * cross_entropy_mass(row));
       if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row)));
     });
+    if (rows_.side_by_side()) {
+      for_each_group(batch_.rows, [&](int first) {
+        write_group(rows_, first, batch_.grad, SoftmaxScale<T>::Row::of_group(scale, first));
+      });
+    } else {
+      for (int row = 0; row < batch_.rows; ++row) write_grad(row, {scale, row});
+    }
+    if (!batch_.target) return;
     for (int row = 0; row < batch_.rows; ++row) {
       S* grad = static_cast<S*>(batch_.grad[row]);
-      const typename SoftmaxScale<T>::Row scaled_softmax(scale, row);
-      if (ignored(row)) {
-        write_zeros(grad, batch_.classes);
-      } else if (!batch_.target) {
-        write_grad(row, scaled_softmax, probability_term(row), static_cast<T>(-grad_scale_[row]), grad);
-      } else if (smoothed()) {
-        write_grad(row, scaled_softmax, weight_term(), static_cast<T>(-grad_scale_[row] * uniform()), grad);
-      } else {
-        write_grad(row, scaled_softmax, NoRowTerm{}, T(0), grad);
+      if (!ignored(row)) {
+        store_one(grad + batch_.target[row] * batch_.class_stride, target_grad[row]);
+      } else if (rows_.side_by_side()) {
+        for (std::int64_t c = 0; c < batch_.classes; ++c) grad[c * batch_.class_stride] = S{};
       }
-      if (batch_.target && !ignored(row)) store_one(grad + batch_.target[row], target_grad[row]);
+    }
+  }
+
+  void write_grad(int row, const typename SoftmaxScale<T>::Row& scaled_softmax) const {
+    if (ignored(row)) {
+      write_zeros(static_cast<S*>(batch_.grad[row]), batch_.classes);
+    } else if (!batch_.target) {
+      write_linear_grad(row, scaled_softmax, probability_term(row), static_cast<T>(-grad_scale_[row]));
+    } else if (smoothed()) {
+      write_linear_grad(row, scaled_softmax, weight_term(), static_cast<T>(-grad_scale_[row] * uniform()));
+    } else {
+      write_row(rows_, row, batch_.grad, scaled_softmax);
     }
   }
 
@@ -128,23 +156,19 @@ class CrossEntropyKernel {
 
   // grad_c = scaled_softmax(x_c) + factor v_c
   template <class Term>
-  void write_grad(int row, const typename SoftmaxScale<T>::Row& scaled_softmax, Term term, T factor, S* grad) const {
-    const S* x = input(row);
+  void write_linear_grad(int row, const typename SoftmaxScale<T>::Row& scaled_softmax, Term term, T factor) const {
+    const S* x = rows_.row(row);
+    S* grad = static_cast<S*>(batch_.grad[row]);
     for_each_vector(batch_.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      const Vec<T> value = load(x + j, lanes, T(0));
-      if constexpr (Term::kPresent) {
-        store(grad + j, lanes, scaled_softmax(value, Vec<T>(factor) * term(j, lanes)));
-      } else {
-        store(grad + j, lanes, scaled_softmax(value));
-      }
+      store(grad + j, lanes, scaled_softmax(load(x + j, lanes, T(0)), Vec<T>(factor) * term(j, lanes)));
     });
   }
 
   const CrossEntropyBatch& batch_;
+  const BatchRows<S> rows_;
   const T* weight_;
   BatchStats<T> stats_;
   PerRow<double> target_logit_, target_weight_, class_weight_, grad_scale_;
-  std::int64_t ties_[kMaxRows];
 };
 
 template <class S>

@@ -47,7 +47,7 @@ class DivergenceKernel {
 
  public:
   explicit DivergenceKernel(const DivergenceBatch& batch)
-      : batch_(batch), input_(stats_of(batch, batch.input)), target_(stats_of(batch, batch.target)) {}
+      : batch_(batch), input_(softmaxes(batch, batch.input)), target_(softmaxes(batch, batch.target)) {}
 
   void run() {
     T* loss = static_cast<T*>(batch_.loss);
@@ -66,12 +66,8 @@ class DivergenceKernel {
  private:
   static constexpr double kOne = RowSoftmax<T>::kOne;
 
-  static SoftmaxOfRows<T> stats_of(const DivergenceBatch& batch, const void* const* rows) {
-    BatchStats<T> stats(batch.rows);
-    for (int row = 0; row < batch.rows; ++row) {
-      stats.set(row, row_stats(static_cast<const S*>(rows[row]), batch.classes, NoRowTerm{}));
-    }
-    return SoftmaxOfRows<T>(stats);
+  static SoftmaxOfRows<T> softmaxes(const DivergenceBatch& batch, const void* const* rows) {
+    return SoftmaxOfRows<T>(stats_of_rows(BatchRows<S>(rows, batch.rows, batch.classes, 1)));
   }
 
   // The classes of one row; lanes beyond its end are classes of probability 0 on both sides.

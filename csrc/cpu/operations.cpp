@@ -38,8 +38,8 @@ class Batches {
 // A window on one array for each worker; an absent array gives null pointers.
 class Windows {
  public:
-  Windows(const RowArray* array, RowWindow::Use use, int workers) {
-    if (array) windows_.assign(static_cast<std::size_t>(workers), RowWindow(*array, use));
+  Windows(const RowArray* array, RowWindow::Use use, int workers, bool side_by_side = false) {
+    if (array) windows_.assign(static_cast<std::size_t>(workers), RowWindow(*array, use, side_by_side));
   }
   void* const* open(std::int64_t first, int count, int worker) {
     if (windows_.empty()) return nullptr;
@@ -91,13 +91,13 @@ void set_losses(Batch* batch, const RowLosses& losses, void* loss, std::int64_t 
 
 // cross_entropy and nll_loss: fill(batch, probs, first) sets what their batches differ in.
 template <class Batch, class Fill>
-bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, Interrupted interrupted,
-                    Fill fill) {
+bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, bool side_by_side,
+                    Interrupted interrupted, Fill fill) {
   const Kernel<Batch> kernel = kernels[task.input.dtype];
   const Batches batches(task.input);
-  Windows input(&task.input, RowWindow::Use::read, batches.workers());
+  Windows input(&task.input, RowWindow::Use::read, batches.workers(), side_by_side);
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
-  Windows grad(task.grad, RowWindow::Use::write, batches.workers());
+  Windows grad(task.grad, RowWindow::Use::write, batches.workers(), side_by_side);
   LossesByWorker losses(task.input.dtype, task, batches.workers());
   const bool finished = batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
     losses.add_batch(first, rows, worker, [&](void* loss) {
@@ -156,14 +156,16 @@ bool run_pair_loss(const KernelsByDType<Batch>& kernels, const PairLossTask& tas
 
 bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& input, const RowArray* grad_output,
                  const RowArray& output, Interrupted interrupted) {
+  // The gradients take contiguous rows only.
+  const bool side_by_side = !grad_output && input.side_by_side();
   const Kernel<SoftmaxBatch> kernel = kernels[input.dtype];
   const Batches batches(input);
-  Windows inputs(&input, RowWindow::Use::read, batches.workers());
+  Windows inputs(&input, RowWindow::Use::read, batches.workers(), side_by_side);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
-  Windows outputs(&output, RowWindow::Use::write, batches.workers());
+  Windows outputs(&output, RowWindow::Use::write, batches.workers(), side_by_side);
   return batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
-    kernel({rows, input.classes, inputs.open(first, rows, worker), grads.open(first, rows, worker),
-            outputs.open(first, rows, worker)});
+    kernel({rows, input.classes, side_by_side ? kMaxRows : 1, inputs.open(first, rows, worker),
+            grads.open(first, rows, worker), outputs.open(first, rows, worker)});
     outputs.close(worker);
   });
 }
@@ -192,8 +194,11 @@ bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const
 }
 
 bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
-  return run_class_loss(kernels().cross_entropy, task, interrupted,
+  // Linear sums over the classes are made of contiguous rows only.
+  const bool side_by_side = task.target && task.smoothing == 0.0 && task.input.side_by_side();
+  return run_class_loss(kernels().cross_entropy, task, side_by_side, interrupted,
                         [&](CrossEntropyBatch& batch, void* const* probs, std::int64_t first) {
+                          batch.class_stride = side_by_side ? kMaxRows : 1;
                           batch.probs = probs;
                           batch.smoothing = task.smoothing;
                           batch.hit = task.hit ? task.hit + first : nullptr;
@@ -201,7 +206,7 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
 }
 
 bool run_nll_loss(const ClassLossTask& task, Interrupted interrupted) {
-  return run_class_loss(kernels().nll_loss, task, interrupted, [](NllLossBatch&, void* const*, std::int64_t) {});
+  return run_class_loss(kernels().nll_loss, task, false, interrupted, [](NllLossBatch&, void* const*, std::int64_t) {});
 }
 
 bool run_kl_div_with_logits(const PairLossTask& task, Interrupted interrupted) {

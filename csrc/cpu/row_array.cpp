@@ -71,6 +71,11 @@ bool RowArray::direct() const {
   return misaligned % static_cast<std::uintptr_t>(item) == 0;
 }
 
+bool RowArray::side_by_side() const {
+  return !direct() && !byte_swapped && classes <= kMostClassesSideBySide && row_dims > 0 &&
+         stride[row_dims - 1] == item_size(dtype);
+}
+
 void RowArray::merge_row_dims() {
   int merged = 0;
   for (int d = 0; d < row_dims; ++d) {
@@ -109,18 +114,42 @@ void RowArray::addresses(std::int64_t first, int count, char** out) const {
 void RowWindow::open(std::int64_t first, int count) {
   count_ = count;
   array_->addresses(first, count, addresses_);
-  if (array_->direct()) {
+  if (array_->direct() && !side_by_side_) {
     std::copy(addresses_, addresses_ + count, pointers_);
     return;
   }
-  const std::int64_t row_bytes = array_->classes * item_size(array_->dtype);
-  buffer_.resize(static_cast<std::size_t>(count * row_bytes));
+  const std::int64_t item = item_size(array_->dtype);
+  const std::int64_t row_bytes = side_by_side_ ? item : array_->classes * item;
+  buffer_.resize(static_cast<std::size_t>((side_by_side_ ? kMaxRows : count) * array_->classes * item));
   for (int row = 0; row < count; ++row) pointers_[row] = buffer_.data() + row * row_bytes;
-  if (use_ == Use::read) copy_rows(true);
+  if (use_ == Use::read) side_by_side_ ? copy_classes(true) : copy_rows(true);
 }
 
 void RowWindow::close() {
-  if (use_ == Use::write && !array_->direct()) copy_rows(false);
+  if (use_ == Use::read) return;
+  if (side_by_side_) {
+    copy_classes(false);
+  } else if (!array_->direct()) {
+    copy_rows(false);
+  }
+}
+
+// Class by class, in pieces of rows that are neighbours in memory.
+void RowWindow::copy_classes(bool into_window) {
+  const std::int64_t item = item_size(array_->dtype);
+  for (int row = 0; row < count_;) {
+    int end = row + 1;
+    while (end < count_ && addresses_[end] == addresses_[end - 1] + item) ++end;
+    char* packed = buffer_.data() + row * item;
+    char* strided = addresses_[row];
+    const std::size_t bytes = static_cast<std::size_t>((end - row) * item);
+    for (std::int64_t c = 0; c < array_->classes; ++c) {
+      into_window ? std::memcpy(packed, strided, bytes) : std::memcpy(strided, packed, bytes);
+      packed += kMaxRows * item;
+      strided += array_->class_stride;
+    }
+    row = end;
+  }
 }
 
 void RowWindow::copy_rows(bool into_window) {

@@ -27,18 +27,22 @@ struct RowArray {
   std::int64_t rows() const;
   // Each row is contiguous, aligned and in native byte order: kernels may work on it where it lies.
   bool direct() const;
+  // Rows are neighbours in memory and classes are not: kernels may work on rows side by side.
+  bool side_by_side() const;
   // Joins neighbouring row axes that are equally spaced.
   void merge_row_dims();
   // The addresses of `count` rows from row `first` on.
   void addresses(std::int64_t first, int count, char** out) const;
 };
 
-// One array's rows for one worker: pointers into the array itself, or to copies of at most kMaxRows rows.
+// One array's rows for one worker: pointers into the array itself, or to copies of at most kMaxRows rows, one after the
+// other or side by side.
 class RowWindow {
  public:
   enum class Use { read, write };
 
-  RowWindow(const RowArray& array, Use use) : array_(&array), use_(use) {}
+  RowWindow(const RowArray& array, Use use, bool side_by_side)
+      : array_(&array), use_(use), side_by_side_(side_by_side) {}
 
   // Makes rows [first, first + count) available at pointers(); copies them in if they are to be read.
   void open(std::int64_t first, int count);
@@ -48,9 +52,11 @@ class RowWindow {
 
  private:
   void copy_rows(bool into_window);
+  void copy_classes(bool into_window);
 
   const RowArray* array_;
   Use use_;
+  bool side_by_side_;
   int count_ = 0;
   void* pointers_[kMaxRows] = {};
   char* addresses_[kMaxRows] = {};

@@ -32,7 +32,7 @@ class BatchStats {
  public:
   // Rows that are never set read as the row of one zero.
   explicit BatchStats(int rows) : rows_(rows) {
-    PerRow<double>* const fields[] = {&max, &shift, &exponent, &rest, &rest_low, &linear, &mass};
+    PerRow<double>* const fields[] = {&max, &shift, &exponent, &rest, &rest_low, &linear, &mass, &ties};
     for (PerRow<double>* field : fields) {
       for_each_group(rows, [&](int first) { field->set_group(first, Vec<double>(0.0)); });
     }
@@ -46,6 +46,7 @@ class BatchStats {
     rest_low[row] = stats.rest_low;
     linear[row] = stats.linear;
     mass[row] = stats.mass;
+    ties[row] = static_cast<double>(stats.ties);
   }
   int rows() const { return rows_; }
 
@@ -81,7 +82,7 @@ class BatchStats {
     return {high, ((r - (high - added)) + (e.high - added)) + (e.low + rest_low.group(first))};
   }
 
-  PerRow<double> max, shift, exponent, rest, rest_low, linear, mass;
+  PerRow<double> max, shift, exponent, rest, rest_low, linear, mass, ties;
 
  private:
   LOGLOSS_INLINE ScaledExp<double> exp_of_group(int first) const {
@@ -122,7 +123,7 @@ class SoftmaxScale {
     exponent_.set_group(first, narrow<T>(exponent + power));
   }
 
-  // The elements of one row.
+  // The elements of one row, or of the 16 rows of a group, lane by lane.
   class Row {
    public:
     LOGLOSS_INLINE Row(const SoftmaxScale& scale, int row)
@@ -130,6 +131,14 @@ class SoftmaxScale {
           shift_(scale.shift_[row]),
           high_(scale.high_[row]),
           low_(scale.low_[row]) {}
+    static LOGLOSS_INLINE Row of_group(const SoftmaxScale& scale, int first) {
+      Row rows(scale, first);
+      rows.exp_ = ScaledExp<T>(scale.exponent_.group(first));
+      rows.shift_ = scale.shift_.group(first);
+      rows.high_ = scale.high_.group(first);
+      rows.low_ = scale.low_.group(first);
+      return rows;
+    }
     // factor softmax(x) + addend. With e^x = 2^n (1 + m1): 2^n high is exact and stands alone until the last addition.
     LOGLOSS_INLINE Vec<T> operator()(Vec<T> x, Vec<T> addend) const {
       const auto e = exp_.parts(x - shift_);

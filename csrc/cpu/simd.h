@@ -305,4 +305,23 @@ LOGLOSS_INLINE T reduce_max(Vec<T> a) {
   return Native<T>::reduce_max(fold_registers<Native<T>::max>(a));
 }
 
+// 16 rows of 16 elements become 16 columns: column[c] holds element c of each row.
+template <class T>
+LOGLOSS_INLINE void transpose(const Vec<T> (&row)[kLanes], Vec<T>* column) {
+  if constexpr (kRegisterTranspose) {
+    constexpr int kRegisters = Vec<T>::kRegisters;
+    typename Native<T>::Reg from[kLanes * kRegisters], to[kLanes * kRegisters];
+    for (int i = 0; i < kLanes * kRegisters; ++i) from[i] = row[i / kRegisters].reg[i % kRegisters];
+    transpose_registers(from, to);
+    for (int i = 0; i < kLanes * kRegisters; ++i) column[i / kRegisters].reg[i % kRegisters] = to[i];
+  } else {
+    T element[kLanes][kLanes], turned[kLanes][kLanes];
+    for (int r = 0; r < kLanes; ++r) store(element[r], row[r]);
+    for (int r = 0; r < kLanes; ++r) {
+      for (int c = 0; c < kLanes; ++c) turned[c][r] = element[r][c];
+    }
+    for (int c = 0; c < kLanes; ++c) column[c] = load(turned[c]);
+  }
+}
+
 }  // namespace logloss::LOGLOSS_LEVEL

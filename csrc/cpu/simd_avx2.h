@@ -169,4 +169,29 @@ LOGLOSS_INLINE void narrow_bfloat16(const __m256* a, std::uint16_t* p) {
   }
 }
 
+// out[2 c] and out[2 c + 1] hold element c of rows 0 to 7 and 8 to 15; row r lies in row[2 r] and row[2 r + 1].
+inline constexpr bool kRegisterTranspose = true;
+LOGLOSS_INLINE void transpose_registers(const __m256* row, __m256* out) {
+  for (int block = 0; block < 4; ++block) {
+    const __m256* r = row + 16 * (block / 2) + block % 2;  // 8 rows, one half of each
+    __m256* to = out + 16 * (block % 2) + block / 2;
+    __m256 quad[2][4];  // [g][k]: elements k and k + 4 of rows 4 g to 4 g + 3
+    for (int g = 0; g < 2; ++g) {
+      const __m256* four = r + 8 * g;
+      const __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(four[0], four[2]));
+      const __m256d high01 = _mm256_castps_pd(_mm256_unpackhi_ps(four[0], four[2]));
+      const __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(four[4], four[6]));
+      const __m256d high23 = _mm256_castps_pd(_mm256_unpackhi_ps(four[4], four[6]));
+      quad[g][0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23));
+      quad[g][1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23));
+      quad[g][2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23));
+      quad[g][3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23));
+    }
+    for (int k = 0; k < 4; ++k) {
+      to[2 * k] = _mm256_permute2f128_ps(quad[0][k], quad[1][k], 0x20);
+      to[2 * (k + 4)] = _mm256_permute2f128_ps(quad[0][k], quad[1][k], 0x31);
+    }
+  }
+}
+
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -159,4 +159,31 @@ LOGLOSS_INLINE void narrow_bfloat16(const __m512* a, std::uint16_t* p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
 }
 
+// out[c] holds element c of each of the 16 rows.
+inline constexpr bool kRegisterTranspose = true;
+LOGLOSS_INLINE void transpose_registers(const __m512* row, __m512* out) {
+  __m512 quad[4][4];  // [g][k]: elements k, k + 4, k + 8, k + 12 of rows 4 g to 4 g + 3
+  for (int g = 0; g < 4; ++g) {
+    const __m512* r = row + 4 * g;
+    const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(r[0], r[1]));
+    const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(r[0], r[1]));
+    const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(r[2], r[3]));
+    const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(r[2], r[3]));
+    quad[g][0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+    quad[g][1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+    quad[g][2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+    quad[g][3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+  }
+  for (int k = 0; k < 4; ++k) {
+    const __m512 even01 = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0x88);
+    const __m512 even23 = _mm512_shuffle_f32x4(quad[2][k], quad[3][k], 0x88);
+    const __m512 odd01 = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0xdd);
+    const __m512 odd23 = _mm512_shuffle_f32x4(quad[2][k], quad[3][k], 0xdd);
+    out[k] = _mm512_shuffle_f32x4(even01, even23, 0x88);
+    out[k + 4] = _mm512_shuffle_f32x4(odd01, odd23, 0x88);
+    out[k + 8] = _mm512_shuffle_f32x4(even01, even23, 0xdd);
+    out[k + 12] = _mm512_shuffle_f32x4(odd01, odd23, 0xdd);
+  }
+}
+
 }  // namespace logloss::LOGLOSS_LEVEL

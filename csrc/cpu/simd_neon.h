@@ -12,6 +12,7 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kRegisterTranspose = false;
 inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
 
 template <class T>

@@ -14,6 +14,7 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = false;
+inline constexpr bool kRegisterTranspose = false;
 inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
 
 template <class T>

@@ -102,7 +102,7 @@ void hash_softmax_family(const KernelTable& kernels, DType dtype, std::int64_t c
   Numbers numbers;
   const Rows input(dtype, classes, &numbers, 1.0), grad(dtype, classes, &numbers, 0.25);
   Rows output(dtype, classes);
-  const SoftmaxBatch batch{kRows, classes, input.pointers, grad.pointers, output.pointers};
+  const SoftmaxBatch batch{kRows, classes, 1, input.pointers, grad.pointers, output.pointers};
   const auto run = [&](const char* name, const KernelsByDType<SoftmaxBatch>& kernel) {
     kernel[dtype](batch);
     print(name, dtype, classes, output.bytes.data(), output.bytes.size());
@@ -137,6 +137,7 @@ void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) 
   };
   const void* weights = dtype == DType::float64 ? static_cast<void*>(weight.data()) : weight_float.data();
   CrossEntropyBatch batch{};
+  batch.class_stride = 1;
   batch.target = target;
   batch.hit = hit;
   run("cross_entropy", batch);
@@ -145,6 +146,7 @@ void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) 
   batch.smoothing = 0.125;
   run("cross_entropy, smoothed", batch);
   CrossEntropyBatch soft{};
+  soft.class_stride = 1;
   soft.probs = probs.pointers;
   soft.weight = weights;
   run("cross_entropy, probabilities", soft);
