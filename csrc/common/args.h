@@ -14,6 +14,17 @@ inline constexpr int kMaxRows = 64;
 inline constexpr int kMaxElements = 4096;
 inline constexpr std::int64_t kMostClassesSideBySide = 1024;
 
+// How a sweep over the rows of a batch prepares another one, which writes results as large as the input.
+struct SecondSweep {
+  // Room for what the first sweep found out: rows x classes values of the compute type and one vector. Null: it is
+  // computed again.
+  void* kept = nullptr;
+  // The results do not fit into the caches, and do not replace their input.
+  bool past_caches = false;
+  // How many elements ahead of the first sweep memory is asked for.
+  std::int64_t ahead = 4096;
+};
+
 // softmax, log_softmax and their gradients: row by row from `input` (and `grad_output`) to `output`.
 struct SoftmaxBatch {
   int rows;
@@ -22,6 +33,7 @@ struct SoftmaxBatch {
   const void* const* input;
   const void* const* grad_output;  // backward only
   void* const* output;
+  SecondSweep second_sweep;
 };
 
 // logsumexp and the entropies: one value per row, and its gradient.
@@ -32,6 +44,7 @@ struct RowValueBatch {
   double* value;              // forward: rows results, each rounded to the input's dtype
   const double* grad_output;  // backward: one number per row
   void* const* output;        // backward
+  SecondSweep second_sweep;   // backward
 };
 
 // cross_entropy. Per row i and class c, with lp = log_softmax(input):
@@ -51,6 +64,7 @@ struct CrossEntropyBatch {
   void* const* grad;        // or null; may be the input rows themselves
   double grad_scale;        // factor of every gradient,
   const double* grad_rows;  // and of each row's, or null
+  SecondSweep second_sweep;
 };
 
 // nll_loss: loss = -weight[t] input[t].
@@ -64,6 +78,7 @@ struct NllLossBatch {
   void* const* grad;
   double grad_scale;
   const double* grad_rows;
+  SecondSweep second_sweep;
 };
 
 inline constexpr std::int64_t kIgnored = -1;
@@ -79,6 +94,7 @@ struct DivergenceBatch {
   void* const* target_grad;
   double grad_scale;        // factor of every gradient,
   const double* grad_rows;  // and of each row's, or null
+  SecondSweep second_sweep;
 };
 
 // cosine_embedding_loss of pairs of rows.
@@ -94,6 +110,7 @@ struct CosineBatch {
   void* const* grad2;
   double grad_scale;
   const double* grad_rows;
+  SecondSweep second_sweep;
 };
 
 // What the values of a batch of elements add up to.

@@ -23,5 +23,11 @@
 // For functions whose arguments are vector registers: a call would spill them.
 #define LOGLOSS_INLINE __attribute__((always_inline)) inline
 #define LOGLOSS_INLINE_LAMBDA __attribute__((always_inline))
+// Before a loop of eight turns whose bodies are to overlap.
+#ifdef __clang__
+#define LOGLOSS_UNROLL _Pragma("unroll")
+#else
+#define LOGLOSS_UNROLL _Pragma("GCC unroll 8")
+#endif
 // For long functions that several kernels share: one copy of each keeps the library small.
 #define LOGLOSS_NOINLINE __attribute__((noinline))

@@ -131,8 +131,8 @@ void cosine_embedding_loss(const CosineBatch& batch) {
     if (alike || unlike) {
       if (grad1 || grad2) pair.write_gradients(alike ? -scale : scale, grad1, grad2);
     } else {
-      if (grad1) write_zeros(grad1, batch.features);
-      if (grad2) write_zeros(grad2, batch.features);
+      if (grad1) write_zeros(grad1, batch.features, batch.second_sweep.past_caches);
+      if (grad2) write_zeros(grad2, batch.features, batch.second_sweep.past_caches);
     }
   }
 }

@@ -16,6 +16,7 @@ class CrossEntropyKernel {
   explicit CrossEntropyKernel(const CrossEntropyBatch& batch)
       : batch_(batch),
         rows_(batch.input, batch.rows, batch.classes, batch.class_stride),
+        sweeps_(rows_, batch.second_sweep),
         weight_(static_cast<const T*>(batch.weight)),
         stats_(batch.rows) {}
 
@@ -40,16 +41,16 @@ class CrossEntropyKernel {
   // Many rows at once where that is faster, whether they count or not; otherwise an ignored row is not read.
   void sweep(int first) {
     const bool plain = batch_.target && !smoothed();
-    if (plain && (rows_.side_by_side() || batch_.classes <= kShortRow)) return set_group(rows_, first, &stats_);
+    if (plain && (rows_.side_by_side() || batch_.classes <= kShortRow))
+      return set_group(rows_, &sweeps_, first, &stats_);
     for (int row = first; row < batch_.rows && row < first + kLanes; ++row) {
       if (!ignored(row)) stats_.set(row, sweep_row_of(row, plain));
     }
   }
-  RowStats sweep_row_of(int row, bool plain) const {
-    const S* x = rows_.row(row);
-    if (plain) return row_stats(x, batch_.classes, NoRowTerm{});
-    if (batch_.target) return row_stats(x, batch_.classes, weight_term());
-    return row_stats(x, batch_.classes, probability_term(row));
+  RowStats sweep_row_of(int row, bool plain) {
+    if (plain) return sweeps_.row_stats(row, NoRowTerm{});
+    if (batch_.target) return sweeps_.row_stats(row, weight_term());
+    return sweeps_.row_stats(row, probability_term(row));
   }
 
   // An ignored row stands as a row without weight.
@@ -95,12 +96,18 @@ class CrossEntropyKernel {
     for (int row = 0; row < batch_.rows; ++row) {
       bool hit = !ignored(row) && target_logit_[row] == stats_.max[row] && stats_.rest[row] == stats_.rest[row];
       if (hit && stats_.ties[row] > 1.0) {
-        S scratch[kMostClassesSideBySide];
-        const S* x = rows_.contiguous(row, scratch);
-        hit = first_index_of(x, batch_.classes, static_cast<T>(stats_.max[row])) == batch_.target[row];
+        hit = first_of_maximum(row) == batch_.target[row];
       }
       batch_.hit[row] = hit;
     }
+  }
+
+  std::int64_t first_of_maximum(int row) const {
+    const T max = static_cast<T>(stats_.max[row]);
+    if (!rows_.side_by_side()) return first_index_of(rows_.row(row), batch_.classes, max);
+    S copy[kMostClassesSideBySide];
+    rows_.copy(row, copy);
+    return first_index_of(copy, batch_.classes, max);
   }
 
   void write_grad() {
@@ -112,12 +119,11 @@ class CrossEntropyKernel {
       scale.set_group(stats_, first, factor * cross_entropy_mass(row));
       if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row)));
     });
+    const RowWriter<S> writer(rows_, batch_.second_sweep, batch_.grad);
     if (rows_.side_by_side()) {
-      for_each_group(batch_.rows, [&](int first) {
-        write_group(rows_, first, batch_.grad, SoftmaxScale<T>::Row::of_group(scale, first));
-      });
+      for_each_group(batch_.rows, [&](int first) { writer.write_softmax_group(first, scale); });
     } else {
-      for (int row = 0; row < batch_.rows; ++row) write_grad(row, {scale, row});
+      for (int row = 0; row < batch_.rows; ++row) write_grad(writer, scale, row);
     }
     if (!batch_.target) return;
     for (int row = 0; row < batch_.rows; ++row) {
@@ -130,15 +136,15 @@ class CrossEntropyKernel {
     }
   }
 
-  void write_grad(int row, const typename SoftmaxScale<T>::Row& scaled_softmax) const {
+  void write_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row) const {
     if (ignored(row)) {
-      write_zeros(static_cast<S*>(batch_.grad[row]), batch_.classes);
+      writer.write_zeros(row);
     } else if (!batch_.target) {
-      write_linear_grad(row, scaled_softmax, probability_term(row), static_cast<T>(-grad_scale_[row]));
+      write_linear_grad(writer, scale, row, probability_term(row), static_cast<T>(-grad_scale_[row]));
     } else if (smoothed()) {
-      write_linear_grad(row, scaled_softmax, weight_term(), static_cast<T>(-grad_scale_[row] * uniform()));
+      write_linear_grad(writer, scale, row, weight_term(), static_cast<T>(-grad_scale_[row] * uniform()));
     } else {
-      write_row(rows_, row, batch_.grad, scaled_softmax);
+      writer.write_softmax(row, stats_, scale);
     }
   }
 
@@ -156,16 +162,15 @@ class CrossEntropyKernel {
 
   // grad_c = scaled_softmax(x_c) + factor v_c
   template <class Term>
-  void write_linear_grad(int row, const typename SoftmaxScale<T>::Row& scaled_softmax, Term term, T factor) const {
-    const S* x = rows_.row(row);
-    S* grad = static_cast<S*>(batch_.grad[row]);
-    for_each_vector(batch_.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      store(grad + j, lanes, scaled_softmax(load(x + j, lanes, T(0)), Vec<T>(factor) * term(j, lanes)));
-    });
+  void write_linear_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row, Term term, T factor) const {
+    writer.write_softmax(row, stats_, scale,
+                         [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
+                             LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, Vec<T>(factor) * term(j, lanes)); });
   }
 
   const CrossEntropyBatch& batch_;
   const BatchRows<S> rows_;
+  RowSweeps<S> sweeps_;
   const T* weight_;
   BatchStats<T> stats_;
   PerRow<double> target_logit_, target_weight_, class_weight_, grad_scale_;

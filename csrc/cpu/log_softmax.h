@@ -6,42 +6,14 @@
 
 #include "common/args.h"
 #include "cpu/precise_lse.h"
-#include "cpu/rows_in_lanes.h"
+#include "cpu/row_writer.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
 // The statistics of all rows of a batch of contiguous rows.
 template <class S, class Batch>
 inline BatchStats<compute_t<S>> batch_stats(const Batch& batch) {
-  return stats_of_rows(BatchRows<S>(batch.input, batch.rows, batch.classes, 1));
-}
-
-// y = f(x) for every element of one row.
-template <class S, class F>
-LOGLOSS_INLINE void write_row(const BatchRows<S>& rows, int row, void* const* output, F f) {
-  using T = compute_t<S>;
-  const S* x = rows.row(row);
-  S* y = static_cast<S*>(output[row]);
-  for_each_vector(rows.classes(), [&](std::int64_t j, auto lanes)
-                                      LOGLOSS_INLINE_LAMBDA { store(y + j, lanes, f(load(x + j, lanes, T(0)))); });
-}
-
-// The same for 16 rows that lie side by side, as those of the output do.
-template <class S, class F>
-LOGLOSS_INLINE void write_group(const BatchRows<S>& rows, int first, void* const* output, F f) {
-  S* y = static_cast<S*>(output[first]);
-  for (std::int64_t c = 0; c < rows.classes(); ++c) store(y + c * kMaxRows, f(rows.column(first, c)));
-}
-
-// y = f(x) for every element of a batch: of_row(i) gives the f of row i, of_group(first) that of 16 rows, lane by lane.
-template <class S, class OfRow, class OfGroup>
-LOGLOSS_INLINE void write_elements(const BatchRows<S>& rows, void* const* output, OfRow of_row, OfGroup of_group) {
-  if (rows.side_by_side()) {
-    for_each_group(rows.count(),
-                   [&](int first) LOGLOSS_INLINE_LAMBDA { write_group(rows, first, output, of_group(first)); });
-  } else {
-    for (int row = 0; row < rows.count(); ++row) write_row(rows, row, output, of_row(row));
-  }
+  return stats_of_rows(BatchRows<S>(batch.input, batch.rows, batch.classes, 1), batch.second_sweep);
 }
 
 // x - (high + low)
@@ -64,30 +36,40 @@ void log_softmax(const SoftmaxBatch& batch) {
     high.set_group(first, top);
     low.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));
   });
-  write_elements(
-      rows, batch.output,
-      [&](int row) LOGLOSS_INLINE_LAMBDA { return MinusPair<T>{Vec<T>(high[row]), Vec<T>(low[row])}; },
-      [&](int first) LOGLOSS_INLINE_LAMBDA { return MinusPair<T>{high.group(first), low.group(first)}; });
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  if (rows.side_by_side()) {
+    for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+      writer.write_group(first, MinusPair<T>{high.group(first), low.group(first)});
+    });
+    return;
+  }
+  for (int row = 0; row < batch.rows; ++row) {
+    const MinusPair<T> minus_lse{Vec<T>(high[row]), Vec<T>(low[row])};
+    writer.write(row, [&](std::int64_t, auto, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return minus_lse(x); });
+  }
 }
 
 template <class S>
 void softmax(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
-  using Scale = SoftmaxScale<T>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, batch.class_stride);
-  const BatchStats<T> stats = stats_of_rows(rows);
-  Scale scale;
+  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
+  SoftmaxScale<T> scale;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
-  write_elements(
-      rows, batch.output, [&](int row) LOGLOSS_INLINE_LAMBDA { return typename Scale::Row(scale, row); },
-      [&](int first) LOGLOSS_INLINE_LAMBDA { return Scale::Row::of_group(scale, first); });
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  if (rows.side_by_side()) {
+    for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, scale); });
+  } else {
+    for (int row = 0; row < batch.rows; ++row) writer.write_softmax(row, stats, scale);
+  }
 }
 
 // dx = g - softmax(x) sum(g)
 template <class S>
 void log_softmax_backward(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
-  const BatchStats<T> stats = batch_stats<S>(batch);
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
   PerRow<double> sum_of_grad;
   for (int row = 0; row < batch.rows; ++row) {
     const S* g = static_cast<const S*>(batch.grad_output[row]);
@@ -98,14 +80,12 @@ void log_softmax_backward(const SoftmaxBatch& batch) {
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
     scale.set_group(stats, first, Vec<double>(0.0) - sum_of_grad.group(first));
   });
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   for (int row = 0; row < batch.rows; ++row) {
-    const S* x = static_cast<const S*>(batch.input[row]);
     const S* g = static_cast<const S*>(batch.grad_output[row]);
-    S* dx = static_cast<S*>(batch.output[row]);
-    const typename SoftmaxScale<T>::Row scaled_softmax(scale, row);
-    for_each_vector(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      store(dx + j, lanes, scaled_softmax(load(x + j, lanes, T(0)), load(g + j, lanes, T(0))));
-    });
+    writer.write_softmax(row, stats, scale,
+                         [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
+                             LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, load(g + j, lanes, T(0))); });
   }
 }
 
@@ -113,13 +93,14 @@ void log_softmax_backward(const SoftmaxBatch& batch) {
 template <class S>
 void softmax_backward(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
-  const BatchStats<T> stats = batch_stats<S>(batch);
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
   SoftmaxScale<T> scale;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   for (int row = 0; row < batch.rows; ++row) {
-    const S* x = static_cast<const S*>(batch.input[row]);
+    const S* x = rows.row(row);
     const S* g = static_cast<const S*>(batch.grad_output[row]);
-    S* dx = static_cast<S*>(batch.output[row]);
     const typename SoftmaxScale<T>::Row softmax_of(scale, row);
     // Added in float64: the few terms that make up the sum of a confident row would not average out in float.
     const double dot = sum_row<double>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
@@ -127,10 +108,10 @@ void softmax_backward(const SoftmaxBatch& batch) {
     });
     const T dot_high = static_cast<T>(dot);
     const Vec<T> high(dot_high), low(static_cast<T>(dot - static_cast<double>(dot_high)));
-    for_each_vector(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      const Vec<T> s = softmax_of(load(x + j, lanes, T(0)));
-      store(dx + j, lanes, s * ((load(g + j, lanes, T(0)) - high) - low));
-    });
+    writer.write_softmax(row, stats, scale,
+                         [&](const auto& softmax, const auto& parts, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+                           return softmax(parts) * ((load(g + j, lanes, T(0)) - high) - low);
+                         });
   }
 }
 
@@ -160,38 +141,27 @@ void logsumexp(const RowValueBatch& batch) {
   }
 }
 
-// The limit of the softmax of a row with `ties` entries +inf (1/ties there, 0 elsewhere) or all -inf (0), times factor.
-template <class S>
-inline void write_softmax_limit(const S* x, std::int64_t classes, double max, double ties, double factor, S* dx) {
-  using T = compute_t<S>;
-  const T share = max > 0.0 ? static_cast<T>(factor / ties) : T(0);
-  for_each_vector(classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const auto infinite = Vec<T>(FloatFormat<T>::kLargest) < load(x + j, lanes, T(0));
-    store(dx + j, lanes, select(infinite, Vec<T>(share), Vec<T>(T(0))));
-  });
-}
-
-// dx = g softmax(x), and its limit where the row is infinite.
+// dx = g softmax(x). Where the row is infinite, its limit: g / ties at each of the `ties` entries +inf, 0 elsewhere.
 template <class S>
 void logsumexp_backward(const RowValueBatch& batch) {
   using T = compute_t<S>;
-  const BatchStats<T> stats = batch_stats<S>(batch);
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
   PerRow<double> grad;
   for (int row = 0; row < batch.rows; ++row) grad[row] = batch.grad_output[row];
   SoftmaxScale<T> scale;
   for_each_group(batch.rows,
                  [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, grad.group(first)); });
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   for (int row = 0; row < batch.rows; ++row) {
-    const S* x = static_cast<const S*>(batch.input[row]);
-    S* dx = static_cast<S*>(batch.output[row]);
     const bool infinite = stats.max[row] - stats.max[row] != 0.0;
-    if (infinite && stats.rest[row] == 0.0) {
-      write_softmax_limit(x, batch.classes, stats.max[row], stats.ties[row], grad[row], dx);
+    if (!infinite || stats.rest[row] != 0.0) {
+      writer.write_softmax(row, stats, scale);
       continue;
     }
-    const typename SoftmaxScale<T>::Row scaled_softmax(scale, row);
-    for_each_vector(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      store(dx + j, lanes, scaled_softmax(load(x + j, lanes, T(0))));
+    const Vec<T> share(stats.max[row] > 0.0 ? static_cast<T>(grad[row] / stats.ties[row]) : T(0));
+    writer.write(row, [&](std::int64_t, auto, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
+      return select(Vec<T>(FloatFormat<T>::kLargest) < x, share, Vec<T>(T(0)));
     });
   }
 }

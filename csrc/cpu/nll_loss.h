@@ -24,11 +24,12 @@ void nll_loss(const NllLossBatch& batch) {
     }
     if (batch.grad) {
       S* grad = static_cast<S*>(batch.grad[row]);
-      write_zeros(grad, batch.classes);
+      write_zeros(grad, batch.classes, batch.second_sweep.past_caches);
       const double scale = grad_scale_of(batch, row);
       if (!ignored) store_one(grad + t, static_cast<T>(-scale * static_cast<double>(weight_t)));
     }
   }
+  if (batch.grad && batch.second_sweep.past_caches) fence_streams();
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

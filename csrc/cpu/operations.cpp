@@ -2,6 +2,7 @@
 #include "cpu/operations.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "cpu/dispatch.h"
@@ -19,6 +20,7 @@ class Batches {
         workers_(workers_for(batches_, rows_ * input.classes)) {}
 
   int workers() const { return workers_; }
+  int per_batch() const { return per_batch_; }
 
   template <class Body>
   bool run(Interrupted interrupted, Body body) const {
@@ -53,6 +55,34 @@ class Windows {
 
  private:
   std::vector<RowWindow> windows_;
+};
+
+// How each worker's second sweeps go about it: see SecondSweep.
+class SecondSweeps {
+ public:
+  SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches)
+      : past_caches_(output && output->direct() && output->data != input.data &&
+                     input.rows() * input.classes * item_size(input.dtype) > kMostInCaches),
+        batch_elements_(batches.per_batch() * input.classes),
+        kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kVectorBytes) {
+    if (output && kept_bytes_ <= kMostKept) kept_.resize(static_cast<std::size_t>(batches.workers()));
+  }
+  SecondSweep of(int worker) {
+    if (kept_.empty()) return {nullptr, past_caches_};
+    std::unique_ptr<char[]>& kept = kept_[static_cast<std::size_t>(worker)];
+    if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_));
+    return {kept.get(), past_caches_, batch_elements_};
+  }
+
+ private:
+  static constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
+  static constexpr std::int64_t kVectorBytes = 128;
+  static constexpr std::int64_t kMostKept = 1024 * 1024;
+
+  bool past_caches_;
+  std::int64_t batch_elements_;
+  std::int64_t kept_bytes_;
+  std::vector<std::unique_ptr<char[]>> kept_;
 };
 
 // The losses of batches of rows: kept, added by each worker, or both.
@@ -98,6 +128,7 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
   Windows input(&task.input, RowWindow::Use::read, batches.workers(), side_by_side);
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
   Windows grad(task.grad, RowWindow::Use::write, batches.workers(), side_by_side);
+  SecondSweeps second_sweeps(task.input, task.grad, batches);
   LossesByWorker losses(task.input.dtype, task, batches.workers());
   const bool finished = batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
     losses.add_batch(first, rows, worker, [&](void* loss) {
@@ -108,6 +139,7 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
       batch.target = task.target ? task.target + first : nullptr;
       batch.weight = task.weight;
       batch.grad = grad.open(first, rows, worker);
+      batch.second_sweep = second_sweeps.of(worker);
       set_losses(&batch, task, loss, first);
       fill(batch, probs.open(first, rows, worker), first);
       kernel(batch);
@@ -163,9 +195,10 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   Windows inputs(&input, RowWindow::Use::read, batches.workers(), side_by_side);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers(), side_by_side);
+  SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
     kernel({rows, input.classes, side_by_side ? kMaxRows : 1, inputs.open(first, rows, worker),
-            grads.open(first, rows, worker), outputs.open(first, rows, worker)});
+            grads.open(first, rows, worker), outputs.open(first, rows, worker), second_sweeps.of(worker)});
     outputs.close(worker);
   });
 }
@@ -176,7 +209,7 @@ bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray
   const Batches batches(input);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   return batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
-    kernel({rows, input.classes, inputs.open(first, rows, worker), values + first, nullptr, nullptr});
+    kernel({rows, input.classes, inputs.open(first, rows, worker), values + first, nullptr, nullptr, {}});
   });
 }
 
@@ -186,9 +219,10 @@ bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const
   const Batches batches(input);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers());
+  SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
     kernel({rows, input.classes, inputs.open(first, rows, worker), nullptr, grad_output + first,
-            outputs.open(first, rows, worker)});
+            outputs.open(first, rows, worker), second_sweeps.of(worker)});
     outputs.close(worker);
   });
 }

@@ -4,8 +4,7 @@
 #pragma once
 
 #include "common/args.h"
-#include "common/row_stats.h"
-#include "cpu/row.h"
+#include "cpu/row_sweep.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
@@ -123,6 +122,11 @@ class SoftmaxScale {
     exponent_.set_group(first, narrow<T>(exponent + power));
   }
 
+  // Whether what the sweep kept of a row serves here: elements that it flushed must be flushed here too.
+  bool takes_kept(const BatchStats<T>& stats, int row) const {
+    return shift_[row] == T(0) && static_cast<double>(exponent_[row]) >= stats.exponent[row];
+  }
+
   // The elements of one row, or of the 16 rows of a group, lane by lane.
   class Row {
    public:
@@ -139,17 +143,22 @@ class SoftmaxScale {
       rows.low_ = scale.low_.group(first);
       return rows;
     }
+    using Parts = typename ScaledExp<T>::Parts;
+    LOGLOSS_INLINE Parts parts(Vec<T> x) const { return exp_.parts(x - shift_); }
+    // The same from what the sweep kept of x.
+    LOGLOSS_INLINE Parts parts(Vec<T> x, Vec<T> m1) const { return {exp_.scale(x), m1}; }
+
     // factor softmax(x) + addend. With e^x = 2^n (1 + m1): 2^n high is exact and stands alone until the last addition.
-    LOGLOSS_INLINE Vec<T> operator()(Vec<T> x, Vec<T> addend) const {
-      const auto e = exp_.parts(x - shift_);
+    // A zero is made +0: its sign would be that of the m1 of an element that was flushed, which says nothing.
+    LOGLOSS_INLINE Vec<T> operator()(const Parts& e, Vec<T> addend) const {
       const Vec<T> leading = e.scale * high_;
-      return leading + fma(leading, fma(low_, e.m1, low_) + e.m1, addend);
+      return (leading + fma(leading, fma(low_, e.m1, low_) + e.m1, addend)) + Vec<T>(T(0));
     }
-    LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const {
-      const auto e = exp_.parts(x - shift_);
+    LOGLOSS_INLINE Vec<T> operator()(const Parts& e) const {
       const Vec<T> leading = e.scale * high_;
-      return fma(leading, fma(low_, e.m1, low_) + e.m1, leading);
+      return fma(leading, fma(low_, e.m1, low_) + e.m1, leading) + Vec<T>(T(0));
     }
+    LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return (*this)(parts(x)); }
 
    private:
     ScaledExp<T> exp_;

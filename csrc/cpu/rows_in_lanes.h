@@ -29,11 +29,8 @@ class BatchRows {
   // Class c of the rows of a group, where they lie side by side; lanes beyond the last row hold anything.
   LOGLOSS_INLINE Vec<T> column(int first, std::int64_t c) const { return load(row(first) + c * class_stride_); }
 
-  // One row, contiguous: its place, or a copy in `scratch` of kMostClassesSideBySide elements.
-  const S* contiguous(int i, S* scratch) const {
-    if (!side_by_side()) return row(i);
-    for (std::int64_t c = 0; c < classes_; ++c) scratch[c] = row(i)[c * class_stride_];
-    return scratch;
+  void copy(int i, S* row_copy) const {
+    for (std::int64_t c = 0; c < classes_; ++c) row_copy[c] = row(i)[c * class_stride_];
   }
 
  private:
@@ -125,9 +122,58 @@ LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, LaneStats
   return sweep_lanes(rows.classes(), [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return column[c]; }, stats);
 }
 
+// What the sweeps of a batch kept for a second one: null for rows that go through the lanes.
+template <class S>
+class KeptRows {
+  using T = compute_t<S>;
+
+ public:
+  KeptRows(const BatchRows<S>& rows, const SecondSweep& second)
+      : first_(rows.side_by_side() || rows.classes() <= kShortRow ? nullptr : static_cast<T*>(second.kept)),
+        classes_(rows.classes()) {}
+  T* operator[](int row) const { return first_ ? first_ + row * classes_ : nullptr; }
+
+ private:
+  T* const first_;
+  const std::int64_t classes_;
+};
+
+// The sweeps over the rows of a batch, one row after the other.
+template <class S>
+class RowSweeps {
+  using T = compute_t<S>;
+
+ public:
+  RowSweeps(const BatchRows<S>& rows, const SecondSweep& second)
+      : rows_(rows), kept_(rows, second), ahead_(second.ahead) {}
+
+  // The statistic of row i.
+  template <class Term>
+  RowStats row_stats(int i, Term term) {
+    if (rows_.side_by_side()) {
+      S row[kMostClassesSideBySide];
+      rows_.copy(i, row);
+      BlockMaxima<S> own;
+      return LOGLOSS_LEVEL::row_stats(row, rows_.classes(), term, NothingKept{}, &own, static_cast<const S*>(nullptr));
+    }
+    const S* following = i + 1 < rows_.count() ? rows_.row(i + 1) : nullptr;
+    const auto sweep = [&](auto keep) {
+      return LOGLOSS_LEVEL::row_stats(rows_.row(i), rows_.classes(), term, keep, &maxima_, following);
+    };
+    return kept_[i] ? sweep(KeptExponentials<T>{kept_[i], ahead_}) : sweep(NothingKept{ahead_});
+  }
+
+ private:
+  const BatchRows<S>& rows_;
+  const KeptRows<S> kept_;
+  const std::int64_t ahead_;
+  BlockMaxima<S> maxima_;
+};
+
 // The statistics of the 16 rows from `first` on.
 template <class S>
-LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, int first, BatchStats<compute_t<S>>* stats) {
+LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S>* sweeps, int first,
+                              BatchStats<compute_t<S>>* stats) {
   using T = compute_t<S>;
   const int end = first + kLanes < rows.count() ? first + kLanes : rows.count();
   if constexpr (sizeof(T) == sizeof(float)) {
@@ -147,17 +193,15 @@ LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, int first, BatchStats<co
       return;
     }
   }
-  S scratch[kMostClassesSideBySide];
-  for (int row = first; row < end; ++row) {
-    stats->set(row, row_stats(rows.contiguous(row, scratch), rows.classes(), NoRowTerm{}));
-  }
+  for (int row = first; row < end; ++row) stats->set(row, sweeps->row_stats(row, NoRowTerm{}));
 }
 
 // The statistics of all rows.
 template <class S>
-inline BatchStats<compute_t<S>> stats_of_rows(const BatchRows<S>& rows) {
+inline BatchStats<compute_t<S>> stats_of_rows(const BatchRows<S>& rows, const SecondSweep& second = {}) {
   BatchStats<compute_t<S>> stats(rows.count());
-  for_each_group(rows.count(), [&](int first) { set_group(rows, first, &stats); });
+  RowSweeps<S> sweeps(rows, second);
+  for_each_group(rows.count(), [&](int first) { set_group(rows, &sweeps, first, &stats); });
   return stats;
 }
 

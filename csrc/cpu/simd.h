@@ -210,6 +210,17 @@ LOGLOSS_INLINE void store(T* p, Vec<T> a) {
 LOGLOSS_INLINE void store(Half* p, Vec<float> a) { narrow_half(a.reg, &p->bits); }
 LOGLOSS_INLINE void store(BFloat16* p, Vec<float> a) { narrow_bfloat16(a.reg, &p->bits); }
 
+// Past the caches, to a multiple of kStreamAlignment: for results that are too large to be found there later. Other
+// threads see them after fence_streams().
+inline constexpr std::int64_t kStreamAlignment = 64;
+template <class T>
+LOGLOSS_INLINE void stream(T* p, Vec<T> a) {
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) Native<T>::stream(p + i * Native<T>::kWidth, a.reg[i]);
+}
+// A vector of half types is half a cache line: plain stores.
+LOGLOSS_INLINE void stream(Half* p, Vec<float> a) { store(p, a); }
+LOGLOSS_INLINE void stream(BFloat16* p, Vec<float> a) { store(p, a); }
+
 // The lanes from n on are filled with `fill`. Where the ISA has no masked access to a type: by way of a buffer.
 template <class S>
 LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, int n, compute_t<S> fill) {

@@ -13,6 +13,7 @@ namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
 inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n lanes
+LOGLOSS_INLINE void fence_streams() { _mm_sfence(); }
 
 template <class T>
 struct Native;
@@ -33,6 +34,7 @@ struct Native<float> {
     return _mm256_blendv_ps(broadcast(fill), _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
   }
   static LOGLOSS_INLINE void store(float* p, Reg a) { _mm256_storeu_ps(p, a); }
+  static LOGLOSS_INLINE void stream(float* p, Reg a) { _mm256_stream_ps(p, a); }
   static LOGLOSS_INLINE void store(float* p, int n, Reg a) { _mm256_maskstore_ps(p, first(n), a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
@@ -90,6 +92,7 @@ struct Native<double> {
     return _mm256_blendv_pd(broadcast(fill), _mm256_maskload_pd(p, mask), _mm256_castsi256_pd(mask));
   }
   static LOGLOSS_INLINE void store(double* p, Reg a) { _mm256_storeu_pd(p, a); }
+  static LOGLOSS_INLINE void stream(double* p, Reg a) { _mm256_stream_pd(p, a); }
   static LOGLOSS_INLINE void store(double* p, int n, Reg a) { _mm256_maskstore_pd(p, first(n), a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return _mm256_add_pd(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return _mm256_sub_pd(a, b); }

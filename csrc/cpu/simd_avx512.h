@@ -13,6 +13,7 @@ namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
 inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n lanes
+LOGLOSS_INLINE void fence_streams() { _mm_sfence(); }
 
 template <class T>
 struct Native;
@@ -30,6 +31,7 @@ struct Native<float> {
     return _mm512_mask_loadu_ps(broadcast(fill), first(n), p);
   }
   static LOGLOSS_INLINE void store(float* p, Reg a) { _mm512_storeu_ps(p, a); }
+  static LOGLOSS_INLINE void stream(float* p, Reg a) { _mm512_stream_ps(p, a); }
   static LOGLOSS_INLINE void store(float* p, int n, Reg a) { _mm512_mask_storeu_ps(p, first(n), a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
@@ -86,6 +88,7 @@ struct Native<double> {
     return _mm512_mask_loadu_pd(broadcast(fill), first(n), p);
   }
   static LOGLOSS_INLINE void store(double* p, Reg a) { _mm512_storeu_pd(p, a); }
+  static LOGLOSS_INLINE void stream(double* p, Reg a) { _mm512_stream_pd(p, a); }
   static LOGLOSS_INLINE void store(double* p, int n, Reg a) { _mm512_mask_storeu_pd(p, first(n), a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return _mm512_add_pd(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return _mm512_sub_pd(a, b); }

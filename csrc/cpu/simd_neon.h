@@ -14,6 +14,7 @@ namespace logloss::LOGLOSS_LEVEL {
 inline constexpr bool kFusedMultiplyAdd = true;
 inline constexpr bool kRegisterTranspose = false;
 inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
+LOGLOSS_INLINE void fence_streams() {}        // streams are plain stores here
 
 template <class T>
 struct Native;
@@ -27,6 +28,7 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg broadcast(float a) { return vdupq_n_f32(a); }
   static LOGLOSS_INLINE Reg load(const float* p) { return vld1q_f32(p); }
   static LOGLOSS_INLINE void store(float* p, Reg a) { vst1q_f32(p, a); }
+  static LOGLOSS_INLINE void stream(float* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
   static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
@@ -77,6 +79,7 @@ struct Native<double> {
   static LOGLOSS_INLINE Reg broadcast(double a) { return vdupq_n_f64(a); }
   static LOGLOSS_INLINE Reg load(const double* p) { return vld1q_f64(p); }
   static LOGLOSS_INLINE void store(double* p, Reg a) { vst1q_f64(p, a); }
+  static LOGLOSS_INLINE void stream(double* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return vaddq_f64(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return vsubq_f64(a, b); }
   static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return vmulq_f64(a, b); }

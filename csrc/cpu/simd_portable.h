@@ -16,6 +16,7 @@ namespace logloss::LOGLOSS_LEVEL {
 inline constexpr bool kFusedMultiplyAdd = false;
 inline constexpr bool kRegisterTranspose = false;
 inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
+LOGLOSS_INLINE void fence_streams() {}        // streams are plain stores here
 
 template <class T>
 struct Native {
@@ -33,6 +34,7 @@ struct Native {
     return a;
   }
   static LOGLOSS_INLINE void store(T* p, Reg a) { __builtin_memcpy(p, &a, sizeof a); }
+  static LOGLOSS_INLINE void stream(T* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return a + b; }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return a - b; }
   static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return a * b; }

@@ -195,9 +195,11 @@ class ScaledExp {
     const Vec<T> rounded = fma(x, Vec<T>(ExpConstants<T>::kLog2e), round_);
     return {shift_left_bits<F::kFraction>(rounded), exp_reduced_m1(x, rounded - round_)};
   }
-  LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const {
-    const Parts e = parts(x);
-    return fma(e.scale, e.m1, e.scale);
+  static LOGLOSS_INLINE Vec<T> value(const Parts& e) { return fma(e.scale, e.m1, e.scale); }
+  LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return value(parts(x)); }
+  // Parts::scale alone.
+  LOGLOSS_INLINE Vec<T> scale(Vec<T> x) const {
+    return shift_left_bits<F::kFraction>(fma(max(lowest_, x), Vec<T>(ExpConstants<T>::kLog2e), round_));
   }
 
  private:

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The second sweep over a batch, which writes a result of the size of the input: y = f(x) for every element of a row,
+// or of 16 rows that lie side by side.
+#pragma once
+
+#include "cpu/rows_in_lanes.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+template <class S>
+class RowWriter {
+  using T = compute_t<S>;
+
+ public:
+  RowWriter(const BatchRows<S>& rows, const SecondSweep& second, void* const* output)
+      : rows_(rows), kept_(rows, second), past_caches_(second.past_caches), output_(output) {}
+  ~RowWriter() {
+    if (past_caches_) fence_streams();
+  }
+  RowWriter(const RowWriter&) = delete;
+  RowWriter& operator=(const RowWriter&) = delete;
+
+  // f(j, lanes, x)
+  template <class F>
+  LOGLOSS_INLINE void write(int row, F f) const {
+    const S* x = rows_.row(row);
+    write_vectors(output(row), rows_.classes(), past_caches_, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+      return f(j, lanes, load(x + j, lanes, T(0)));
+    });
+  }
+  // f(softmax, parts, j, lanes): `parts` are those of e^x, as softmax (of `scale`) takes them.
+  template <class F>
+  LOGLOSS_INLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale, F f) const {
+    const typename SoftmaxScale<T>::Row softmax(scale, row);
+    const T* m1 = kept_[row];
+    if (m1 && scale.takes_kept(stats, row)) {
+      write(row, [&](std::int64_t j, auto lanes, Vec<T> x)
+                     LOGLOSS_INLINE_LAMBDA { return f(softmax, softmax.parts(x, load(m1 + j)), j, lanes); });
+    } else {
+      write(row, [&](std::int64_t j, auto lanes, Vec<T> x)
+                     LOGLOSS_INLINE_LAMBDA { return f(softmax, softmax.parts(x), j, lanes); });
+    }
+  }
+  // softmax itself, times the factor of `scale`.
+  LOGLOSS_NOINLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
+    write_softmax(row, stats, scale,
+                  [](const auto& softmax, const auto& parts, std::int64_t, auto)
+                      LOGLOSS_INLINE_LAMBDA { return softmax(parts); });
+  }
+  void write_zeros(int row) const { LOGLOSS_LEVEL::write_zeros(output(row), rows_.classes(), past_caches_); }
+
+  // f(x) for the columns of a group.
+  template <class F>
+  LOGLOSS_INLINE void write_group(int first, F f) const {
+    S* y = output(first);
+    for (std::int64_t c = 0; c < rows_.classes(); ++c) store(y + c * kMaxRows, f(rows_.column(first, c)));
+  }
+  LOGLOSS_INLINE void write_softmax_group(int first, const SoftmaxScale<T>& scale) const {
+    write_group(first, SoftmaxScale<T>::Row::of_group(scale, first));
+  }
+
+ private:
+  S* output(int row) const { return static_cast<S*>(output_[row]); }
+
+  const BatchRows<S>& rows_;
+  const KeptRows<S> kept_;
+  const bool past_caches_;
+  void* const* const output_;
+};
+
+}  // namespace logloss::LOGLOSS_LEVEL
