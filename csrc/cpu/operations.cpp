@@ -62,6 +62,7 @@ class SecondSweeps {
  public:
   SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches)
       : past_caches_(output && output->direct() && output->data != input.data &&
+                     input.classes * item_size(input.dtype) >= kShortestStream &&
                      input.rows() * input.classes * item_size(input.dtype) > kMostInCaches),
         batch_elements_(batches.per_batch() * input.classes),
         kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kVectorBytes) {
@@ -76,6 +77,7 @@ class SecondSweeps {
 
  private:
   static constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
+  static constexpr std::int64_t kShortestStream = 8 * 1024;
   static constexpr std::int64_t kVectorBytes = 128;
   static constexpr std::int64_t kMostKept = 1024 * 1024;
 

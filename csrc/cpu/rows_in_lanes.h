@@ -8,9 +8,11 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// Rows up to this length go through the lanes 16 at a time. Measured at 65536 rows on AVX-512: above it the
-// exponentials of a row alone fill the time that its horizontal sums take.
+// Rows up to this length go 16 at a time. Measured at 65536 rows on AVX-512: above it the exponentials of a row alone
+// fill the time that its horizontal sums take.
 inline constexpr std::int64_t kShortRow = kTile;
+// Up to this length they are turned into columns, one row in each lane.
+inline constexpr std::int64_t kTurnedRow = 2 * kLanes;
 
 // The rows of a batch.
 template <class S>
@@ -46,6 +48,25 @@ struct LaneStats {
   Vec<double> rest;
 };
 
+// The lanes of a vector one by one.
+template <class T>
+struct PerLane {
+  alignas(64) T lane[kLanes];
+  LOGLOSS_INLINE void set(Vec<T> all) { store(lane, all); }
+  LOGLOSS_INLINE Vec<T> all() const { return load(lane); }
+};
+
+// Whether all rows are such.
+LOGLOSS_INLINE bool plain_maxima(Vec<float> max) {
+  const Vec<float> limit(kLargestUnshifted<float>);
+  return count(max == max) == kLanes && !any(limit < max) && !any(max < Vec<float>(0.0f) - limit);
+}
+
+// Their reference_exponent.
+LOGLOSS_INLINE Vec<float> exponents_of(Vec<float> max) {
+  return round_to_integer(max * Vec<float>(ExpConstants<float>::kLog2e));
+}
+
 // The statistics of 16 rows of up to kBlock classes; false, if one of them needs a shift or has no finite maximum.
 template <class Column>
 LOGLOSS_INLINE bool sweep_lanes(std::int64_t classes, Column column, LaneStats* stats) {
@@ -56,10 +77,10 @@ LOGLOSS_INLINE bool sweep_lanes(std::int64_t classes, Column column, LaneStats* 
     m1 = max(m1, column(c + 1));
   }
   if (c < classes) m0 = max(m0, column(c));
-  const Vec<float> largest = max(m0, m1), limit(kLargestUnshifted<float>), zero(0.0f), one(1.0f);
-  if (count(largest == largest) < kLanes || any(limit < largest) || any(largest < zero - limit)) return false;
+  const Vec<float> largest = max(m0, m1), zero(0.0f), one(1.0f);
+  if (!plain_maxima(largest)) return false;
 
-  const Vec<float> K = round_to_integer(largest * Vec<float>(ExpConstants<float>::kLog2e));
+  const Vec<float> K = exponents_of(largest);
   const ScaledExp<float> exp(K);
   Vec<float> ties = zero;
   const auto term = [&](std::int64_t at) LOGLOSS_INLINE_LAMBDA {
@@ -92,34 +113,106 @@ LOGLOSS_INLINE bool sweep_lanes(std::int64_t classes, Column column, LaneStats* 
   return true;
 }
 
-// 16 rows of at most kShortRow classes, turned into columns; rows beyond the last are copies of the first. Sixteen rows
-// at once are more streams than the hardware follows: the lines of the next 16 rows are asked for meanwhile, into L2,
-// on the assumption that they follow (65536 x 128: 9.5 ms without, 6.2 into L1, 4.5 into L2).
+// The addresses of 16 rows; rows beyond the last are the first once more.
 template <class S>
-LOGLOSS_INLINE void turn_rows(const BatchRows<S>& rows, int first, Vec<float>* column) {
+struct RowGroup {
   const S* row[kLanes];
-  for (int i = 0; i < kLanes; ++i) row[i] = rows.row(first + i < rows.count() ? first + i : first);
-  const std::int64_t ahead = (row[1] - row[0]) * kLanes;
-  for (std::int64_t start = 0; start < rows.classes(); start += kLanes) {
-    const std::int64_t left = rows.classes() - start;
+  std::int64_t ahead;  // from each row to the one 16 rows later, if all rows are equally spaced
+
+  RowGroup(const BatchRows<S>& rows, int first) {
+    for (int i = 0; i < kLanes; ++i) row[i] = rows.row(first + i < rows.count() ? first + i : first);
+    ahead = (row[1] - row[0]) * kLanes;
+  }
+};
+
+// 16 rows of at most kTurnedRow classes, turned into columns. Sixteen rows at once are more streams than the hardware
+// follows: the lines of the next 16 are asked for meanwhile, into L2 (65536 x 128: 9.5 ms without, 6.2 into L1, 4.5
+// so).
+template <class S>
+LOGLOSS_INLINE void turn_rows(const RowGroup<S>& rows, std::int64_t classes, Vec<float>* column) {
+  for (std::int64_t start = 0; start < classes; start += kLanes) {
+    const std::int64_t left = classes - start;
     Vec<float> part[kLanes];
     for (int i = 0; i < kLanes; ++i) {
-      __builtin_prefetch(row[i] + start + ahead, 0, 2);
-      part[i] = left >= kLanes ? load(row[i] + start) : load(row[i] + start, static_cast<int>(left), -kInfinity<float>);
+      const S* x = rows.row[i] + start;
+      prefetch_into_l2(x + rows.ahead);
+      part[i] = left >= kLanes ? load(x) : load(x, static_cast<int>(left), -kInfinity<float>);
     }
     transpose(part, column + start);
   }
 }
 
+// The maximum of each row of at most a tile.
+template <bool kWholeTile, class S>
+LOGLOSS_INLINE Vec<float> max_of_rows(const RowGroup<S>& rows, std::int64_t classes) {
+  Vec<float> part[kLanes], column[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    if constexpr (kWholeTile) {
+      part[i] = max_of_tile(rows.row[i]);
+    } else {
+      Vec<float> largest(-kInfinity<float>);
+      for_each_vector(classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+        largest = max(largest, load(rows.row[i] + j, lanes, -kInfinity<float>));
+      });
+      part[i] = largest;
+    }
+  }
+  transpose(part, column);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) column[i] = max(column[i], column[i + half]);
+  }
+  return column[0];
+}
+
+// The statistics of 16 rows of at most a tile, each in its own registers; the maxima are taken first, so that no row
+// waits for its own. False as sweep_lanes.
+template <bool kWholeTile, class S>
+LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes, LaneStats* stats) {
+  stats->max = max_of_rows<kWholeTile>(rows, classes);
+  if (!plain_maxima(stats->max)) return false;
+  stats->exponent = exponents_of(stats->max);
+  PerLane<float> max, exponent, ties;
+  PerLane<double> rest;
+  max.set(stats->max);
+  exponent.set(stats->exponent);
+  for (int i = 0; i < kLanes; ++i) {
+    const S* x = rows.row[i];
+    const ScaledExp<float> exp{Vec<float>(exponent.lane[i])};
+    const Vec<float> excluded(max.lane[i]);
+    int equal = 0;
+    const auto term = [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+      prefetch_into_l2(x + j + rows.ahead);
+      const Vec<float> value = load(x + j, lanes, -kInfinity<float>);
+      const auto is_max = value == excluded;
+      equal += count(is_max);
+      return OneTerm<float>{clear(is_max, exp(value))};
+    };
+    OneTerm<float> slot[8];
+    if constexpr (kWholeTile) {
+      LOGLOSS_UNROLL for (int s = 0; s < 8; ++s) slot[s] = term(s * kLanes, AllLanes{});
+    } else {
+      fill_tile(0, classes, term, slot);
+    }
+    rest.lane[i] = reduce_add(widen(tree_sum(slot).value));
+    ties.lane[i] = static_cast<float>(equal);
+  }
+  stats->ties = ties.all();
+  stats->rest = rest.all();
+  return true;
+}
+
 template <class S>
 LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, LaneStats* stats) {
+  const std::int64_t classes = rows.classes();
   if (rows.side_by_side()) {
-    return sweep_lanes(
-        rows.classes(), [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); }, stats);
+    return sweep_lanes(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); }, stats);
   }
-  Vec<float> column[kShortRow];
-  turn_rows(rows, first, column);
-  return sweep_lanes(rows.classes(), [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return column[c]; }, stats);
+  const RowGroup<S> group(rows, first);
+  if (classes == kTile) return sweep_tiles<true>(group, classes, stats);
+  if (classes > kTurnedRow) return sweep_tiles<false>(group, classes, stats);
+  Vec<float> column[kTurnedRow];
+  turn_rows(group, classes, column);
+  return sweep_lanes(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return column[c]; }, stats);
 }
 
 // What the sweeps of a batch kept for a second one: null for rows that go through the lanes.
