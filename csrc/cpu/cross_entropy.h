@@ -22,7 +22,7 @@ class CrossEntropyKernel {
 
   void run() {
     for_each_group(batch_.rows, [&](int first) { sweep(first); });
-    for (int row = 0; row < batch_.rows; ++row) prepare(row);
+    prepare();
     if (batch_.loss) write_loss();
     if (batch_.hit) write_hit();
     if (batch_.grad) write_grad();
@@ -54,23 +54,18 @@ class CrossEntropyKernel {
   }
 
   // An ignored row stands as a row without weight.
-  void prepare(int row) {
-    double logit = 0.0, class_weight = 0.0;
-    if (ignored(row)) {
-      stats_.set(row, RowStats{});
-    } else if (batch_.target) {
-      const std::int64_t t = batch_.target[row];
-      logit = static_cast<double>(rows_.element(row, t));
-      class_weight = weight_ ? static_cast<double>(weight_[t]) : 1.0;
+  void prepare() {
+    for (int row = 0; row < batch_.rows; ++row) {
+      const bool counts = batch_.target && !ignored(row);
+      const std::int64_t t = counts ? batch_.target[row] : 0;
+      target_logit_[row] = counts ? static_cast<double>(rows_.element(row, t)) : 0.0;
+      class_weight_[row] = !counts ? 0.0 : weight_ ? static_cast<double>(weight_[t]) : 1.0;
+      if (ignored(row)) stats_.set(row, RowStats{});
     }
-    target_logit_[row] = logit;
-    class_weight_[row] = class_weight;
-    target_weight_[row] = (1.0 - batch_.smoothing) * class_weight;
-    grad_scale_[row] = grad_scale_of(batch_, row);
   }
 
   CrossEntropyRow<Vec<double>> group(int first) const {
-    const Vec<double> weight = target_weight_.group(first);
+    const Vec<double> weight = Vec<double>(1.0 - batch_.smoothing) * class_weight_.group(first);
     // A class without weight counts for nothing, at -inf too.
     const Vec<double> below = clear(weight == Vec<double>(0.0), stats_.max.group(first) - target_logit_.group(first));
     return {below,
@@ -87,9 +82,8 @@ class CrossEntropyKernel {
       const int left = batch_.rows - first < kLanes ? batch_.rows - first : kLanes;
       store(loss + first, left, narrow<T>(cross_entropy_loss(group(first))));
     });
-    for (int row = 0; row < batch_.rows; ++row) {
-      if (ignored(row)) loss[row] = T(0);
-    }
+    if (!batch_.target) return;
+    for (int row = 0; row < batch_.rows; ++row) loss[row] = ignored(row) ? T(0) : loss[row];
   }
 
   void write_hit() {
@@ -115,7 +109,7 @@ class CrossEntropyKernel {
     PerRow<T> target_grad;
     for_each_group(batch_.rows, [&](int first) {
       const CrossEntropyRow<Vec<double>> row = group(first);
-      const Vec<double> factor = grad_scale_.group(first);
+      const Vec<double> factor = grad_scale(first);
       scale.set_group(stats_, first, factor * cross_entropy_mass(row));
       if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row)));
     });
@@ -140,12 +134,20 @@ class CrossEntropyKernel {
     if (ignored(row)) {
       writer.write_zeros(row);
     } else if (!batch_.target) {
-      write_linear_grad(writer, scale, row, probability_term(row), static_cast<T>(-grad_scale_[row]));
+      write_linear_grad(writer, scale, row, probability_term(row), static_cast<T>(-grad_scale_of(batch_, row)));
     } else if (smoothed()) {
-      write_linear_grad(writer, scale, row, weight_term(), static_cast<T>(-grad_scale_[row] * uniform()));
+      write_linear_grad(writer, scale, row, weight_term(), static_cast<T>(-grad_scale_of(batch_, row) * uniform()));
     } else {
       writer.write_softmax(row, stats_, scale);
     }
+  }
+
+  Vec<double> grad_scale(int first) const {
+    PerRow<double> scale;
+    for (int row = first; row < first + kLanes; ++row) {
+      scale[row] = row < batch_.rows ? grad_scale_of(batch_, row) : 0.0;
+    }
+    return scale.group(first);
   }
 
   Vec<double> grad_at_target(int first, const CrossEntropyRow<Vec<double>>& row) const {
@@ -173,7 +175,7 @@ class CrossEntropyKernel {
   RowSweeps<S> sweeps_;
   const T* weight_;
   BatchStats<T> stats_;
-  PerRow<double> target_logit_, target_weight_, class_weight_, grad_scale_;
+  PerRow<double> target_logit_, class_weight_;
 };
 
 template <class S>

@@ -3,6 +3,7 @@
 #include "cpu/binary_cross_entropy.h"
 #include "cpu/kernel_groups.h"
 #include "cpu/kl_div.h"
+#include "cpu/loss_sum.h"
 #include "cpu/sigmoid.h"
 
 namespace logloss::LOGLOSS_LEVEL {
@@ -25,6 +26,7 @@ constexpr ElementwiseKernels kElementwiseKernels = {
     .binary_cross_entropy_with_logits = LOGLOSS_BY_DTYPE(binary_cross_entropy_with_logits),
     .kl_div = LOGLOSS_BY_DTYPE(kl_div_of_probs),
     .kl_div_log_target = LOGLOSS_BY_DTYPE(kl_div_of_log_probs),
+    .loss_sum = LOGLOSS_BY_DTYPE(loss_sum),
 };
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -34,6 +34,7 @@ struct ElementwiseKernels {
   KernelsByDType<ElementBatch> binary_cross_entropy_with_logits;
   KernelsByDType<ElementBatch> kl_div;
   KernelsByDType<ElementBatch> kl_div_log_target;
+  KernelsByDType<ElementBatch> loss_sum;  // exact, of losses of an input of that dtype
 };
 
 struct DivergenceKernels {

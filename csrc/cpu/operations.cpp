@@ -87,30 +87,67 @@ class SecondSweeps {
   std::vector<std::unique_ptr<char[]>> kept_;
 };
 
-// The losses of batches of rows: kept, added by each worker, or both.
+// The losses of batches of rows: kept, added by each worker, or both. Losses that are only added wait until they are
+// worth the call of a kernel that adds them.
 class LossesByWorker {
  public:
-  LossesByWorker(DType input, const RowLosses& losses, int workers)
-      : input_(input), losses_(losses), sums_(static_cast<std::size_t>(workers)) {}
+  LossesByWorker(DType input, const RowLosses& losses, std::int64_t rows, int workers)
+      : input_(input),
+        losses_(losses),
+        waits_(losses.loss_sum && !losses.loss && rows > kMaxRows),
+        workers_(static_cast<std::size_t>(workers)) {}
 
   // body(where the losses of the batch go: null if nobody wants them)
   template <class Body>
-  void add_batch(std::int64_t first, int rows, int worker, Body body) {
+  void add_batch(std::int64_t first, int rows, int which, Body body) {
+    Worker& worker = workers_[static_cast<std::size_t>(which)];
+    if (waits_) {
+      if (!worker.losses) worker.losses = std::make_unique_for_overwrite<double[]>(kMaxElements);
+      if (worker.waiting + rows > kMaxElements) add_waiting(&worker);
+      body(reinterpret_cast<char*>(worker.losses.get()) + worker.waiting * item_size(loss_dtype(input_)));
+      worker.waiting += rows;
+      return;
+    }
     double scratch[kMaxRows];  // doubles or floats
-    void* loss = scratch;
+    void* loss = losses_.loss_sum ? scratch : nullptr;
     if (losses_.loss) loss = static_cast<char*>(losses_.loss) + first * item_size(loss_dtype(input_));
-    body(losses_.loss || losses_.loss_sum ? loss : nullptr);
-    if (losses_.loss_sum) add_losses(&sums_[static_cast<std::size_t>(worker)], input_, loss, rows);
+    body(loss);
+    if (losses_.loss_sum) add_losses(&worker.sum, input_, loss, rows);
   }
   void finish() {
     if (!losses_.loss_sum) return;
-    for (const ExactSum& sum : sums_) losses_.loss_sum->merge(sum);
+    for (Worker& worker : workers_) {
+      if (worker.waiting > 0) add_waiting(&worker);
+      losses_.loss_sum->merge(worker.sum);
+    }
   }
 
  private:
+  struct Worker {
+    ExactSum sum;
+    std::unique_ptr<double[]> losses;  // kMaxElements doubles or floats
+    int waiting = 0;
+  };
+
+  void add_waiting(Worker* worker) {
+    ElementSums sums;
+    ElementBatch batch{};
+    batch.n = worker->waiting;
+    batch.input = worker->losses.get();
+    batch.sums = &sums;
+    kernels().elementwise.loss_sum[input_](batch);
+    if (sums.exact) {
+      add_all(&worker->sum, sums.part, kElementSumParts);
+    } else {
+      add_losses(&worker->sum, input_, worker->losses.get(), worker->waiting);
+    }
+    worker->waiting = 0;
+  }
+
   DType input_;
   const RowLosses& losses_;
-  std::vector<ExactSum> sums_;
+  const bool waits_;
+  std::vector<Worker> workers_;
 };
 
 // What the batches of all losses have in common.
@@ -131,7 +168,7 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
   Windows grad(task.grad, RowWindow::Use::write, batches.workers(), side_by_side);
   SecondSweeps second_sweeps(task.input, task.grad, batches);
-  LossesByWorker losses(task.input.dtype, task, batches.workers());
+  LossesByWorker losses(task.input.dtype, task, task.input.rows(), batches.workers());
   const bool finished = batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
     losses.add_batch(first, rows, worker, [&](void* loss) {
       Batch batch{};
@@ -168,7 +205,7 @@ bool run_pair_loss(const KernelsByDType<Batch>& kernels, const PairLossTask& tas
   Windows second_rows(&task.second, RowWindow::Use::read, batches.workers());
   Windows first_grads(task.first_grad, RowWindow::Use::write, batches.workers());
   Windows second_grads(task.second_grad, RowWindow::Use::write, batches.workers());
-  LossesByWorker losses(task.first.dtype, task, batches.workers());
+  LossesByWorker losses(task.first.dtype, task, task.first.rows(), batches.workers());
   const bool finished = batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
     losses.add_batch(first, rows, worker, [&](void* loss) {
       Batch batch{};

@@ -93,6 +93,10 @@ void RowArray::merge_row_dims() {
 }
 
 void RowArray::addresses(std::int64_t first, int count, char** out) const {
+  if (row_dims == 1) {
+    for (int row = 0; row < count; ++row) out[row] = data + (first + row) * stride[0];
+    return;
+  }
   std::int64_t index[kMaxRowDims];
   char* address = data;
   for (int d = row_dims - 1; d >= 0; --d) {
