@@ -11,7 +11,7 @@ from bench import peers
 from bench.builders import function_operations
 from bench.inputs import float64_rows, random_normal, sample_rows
 from bench.operation import Array, Call, Case
-from bench.yardsticks import avx2_target
+from bench.yardsticks import avx2_target, portable_target
 
 MEDIUM = Case((8192, 1000))
 LARGE = Case((2048, 32000))
@@ -75,6 +75,6 @@ OPERATIONS = function_operations(
     forward_peers={"scipy": scipy_forward},
     options=options,
     reduces=True,
-    targets=(avx2_target(*CASES),),
+    targets=(avx2_target(*CASES), portable_target(*CASES[:2])),
     backward_targets=(avx2_target(*BACKWARD_CASES),),
 )

@@ -15,7 +15,7 @@ from typing import Any
 from bench import peers
 from bench.inputs import aligned_empty, random_normal
 from bench.operation import OURS, OURS_OUT, TORCH, Array, Builder, Call, Case, Operation, Target
-from bench.yardsticks import Divisor, Inputs, own_yardsticks, scalar_yardstick
+from bench.yardsticks import Divisor, Inputs, own_yardsticks, scalar_function, scalar_loss
 
 Formula = Callable[[Case], Callable[..., Any]]
 Options = Callable[[Case], dict[str, Any]]
@@ -70,7 +70,7 @@ def loss_operations(
         },
         yardsticks={
             **own_yardsticks(mine, inputs),
-            **(scalar_yardstick(name, divisor) if divisor else {}),
+            **(scalar_loss(name, divisor) if divisor else {}),
         },
         targets=targets,
     )
@@ -149,7 +149,7 @@ def function_operations(
             OURS: fresh,
             **({} if reduces else {OURS_OUT: mine}),
         },
-        yardsticks={**own_yardsticks(mine, inputs), **scalar_yardstick(name, lambda case: 1)},
+        yardsticks={**own_yardsticks(mine, inputs), **scalar_function(name, reduces=reduces)},
         targets=targets,
     )
     backward_out = partial(logloss_call, f"{name}_backward", options, out=(wrt,))

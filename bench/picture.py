@@ -52,7 +52,7 @@ def draw(path: Path, machine: dict[str, Any], results: Sequence[Result]) -> None
         panels.setdefault(result.operation, []).append(result)
     heights = [len(panel) for panel in panels.values()]
     figure = Figure(
-        figsize=(8.5, 0.9 + 0.5 * sum(heights) + 0.3 * len(panels)), layout="constrained"
+        figsize=(9.0, 0.8 + 0.42 * sum(heights) + 0.25 * len(panels)), layout="constrained"
     )
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for ax, (operation, panel) in zip(axes, panels.items(), strict=True):

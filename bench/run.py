@@ -31,33 +31,42 @@ def measure(options: argparse.Namespace) -> list[Part]:
     """Measure on one thread, then on as many as there are, each time in a fresh process."""
     parts = []
     for threads in sorted({1, options.threads}):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            parts.append(process.submit(measure_here, options, threads).result())
+        if planned(options, threads):
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, mp_context=context) as process:
+                parts.append(process.submit(measure_here, options, threads).result())
     return parts
 
 
 def measure_here(options: argparse.Namespace, threads: int) -> Part:
-    """Measure the selected cases; on more than one thread, those that targets are about."""
+    """Measure what is planned, in this process."""
     machine.limit_threads(threads)  # before anything imports NumPy
 
     import logloss
     from bench import harness, verdicts
 
     logloss.set_num_threads(threads)
+    settings = harness.QUICK if options.quick else harness.FULL
     description = {**machine.describe(), "logloss": logloss.config()}
     description[verdicts.TINY_CALLS] = harness.threads_started_by_tiny_calls()
-    settings = harness.QUICK if options.quick else harness.FULL
     results = []
-    for operation, cases in select(options.only, options.quick):
+    for operation, case in planned(options, threads):
+        show_progress(f"{threads} thread(s): {operation.name} {case}")
         targets = operation.targets_on(threads, most=options.threads)
-        for case in cases:
-            if threads > 1 and not any(case in target.cases for target in targets):
-                continue
-            show_progress(f"{threads} thread(s): {operation.name} {case}")
-            results.append(harness.run_case(operation, case, targets, settings))
+        results.append(harness.run_case(operation, case, targets, settings))
     show_progress("")
     return description, results
+
+
+def planned(options: argparse.Namespace, threads: int) -> list[tuple[Operation, Case]]:
+    """Return the selected cases; for more than one thread, those that targets are about."""
+    return [
+        (operation, case)
+        for operation, cases in select(options.only, options.quick)
+        for case in cases
+        if threads == 1
+        or any(case in target.cases for target in operation.targets_on(threads, options.threads))
+    ]
 
 
 def show_progress(text: str) -> None:

@@ -25,6 +25,11 @@ static float lse(const float* x, ptrdiff_t n) {
   return m + logf((float)sum);
 }
 
+SCALAR(logsumexp) {
+  for (ptrdiff_t r = 0; r < rows; ++r, x += classes) out[r] = lse(x, classes);
+  return 0.0;
+}
+
 SCALAR(log_softmax) {
   for (ptrdiff_t r = 0; r < rows; ++r, x += classes, out += classes) {
     const float total = lse(x, classes);

@@ -31,7 +31,7 @@ WIDE_ROWS = "logloss on as many elements in rows of 128"
 SCALAR = "scalar libm code"
 
 Inputs = Callable[[Case], dict[str, Array]]
-# Returns by what a loss divides the sum over all elements or rows; 1 for all else.
+# Returns by what a loss divides the sum over all elements or rows.
 Divisor = Callable[[Case], int]
 
 
@@ -113,12 +113,19 @@ def unchecked(call: Call) -> Call:
     return call_only
 
 
-def scalar_yardstick(name: str, divisor: Divisor) -> dict[str, Builder]:
-    """Return the function of that name in scalar_libm.c as a yardstick."""
-    return {SCALAR: partial(_scalar_call, name, divisor)}
+def scalar_loss(name: str, divisor: Divisor) -> dict[str, Builder]:
+    """Return a loss of scalar_libm.c as a yardstick."""
+    return {SCALAR: partial(_scalar_call, name, divisor, False)}
 
 
-def _scalar_call(name: str, divisor: Divisor, case: Case, **arrays: Array) -> Call:
+def scalar_function(name: str, *, reduces: bool) -> dict[str, Builder]:
+    """Return a function of scalar_libm.c as a yardstick; if it `reduces`, to a value per row."""
+    return {SCALAR: partial(_scalar_call, name, None, reduces)}
+
+
+def _scalar_call(
+    name: str, divisor: Divisor | None, reduces: bool, case: Case, **arrays: Array
+) -> Call:
     if case.dtype != "float32" or case.axis not in (None, len(case.shape) - 1) or case.option:
         raise peers.Unavailable("plain float32 with a last axis only")
     function = getattr(_scalar_library(), name)
@@ -127,12 +134,12 @@ def _scalar_call(name: str, divisor: Divisor, case: Case, **arrays: Array) -> Ca
     x, y = (*arrays.values(), None)[:2]
     assert x is not None
     rows, classes = x.shape if x.ndim == 2 else (1, x.size)
-    out = np.empty(rows if name.startswith("entropy") else x.shape, np.float32)
+    out = np.empty(rows if reduces else x.shape, np.float32)
     pointers = (x.ctypes.data, None if y is None else y.ctypes.data, out.ctypes.data)
 
     def call() -> object:
         total = function(*pointers, rows, classes)
-        return out if y is None else total / divisor(case)
+        return total / divisor(case) if divisor else out
 
     return call
 
