@@ -51,7 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     if not 1 <= options.threads <= available:
         parser.error(f"--threads must be between 1 and {available}, the usable CPUs")
     if (options.picture or options.readme) and importlib.util.find_spec("matplotlib") is None:
-        parser.error("pictures need matplotlib: pip install matplotlib")
+        parser.error('pictures need matplotlib: pip install "logloss[plot]"')
     return options
 
 

@@ -39,8 +39,8 @@ class Target:
     """A promise: on each of `cases`, `variant` is at least `ratio` times as fast as `against`.
 
     `against` is a peer, BEST_PEER, a yardstick of the operation, or LIMIT: then `ratio` is the
-    share of the memory bandwidth that `variant` reaches. One thread, or `all_threads`. The promise
-    is kept as well where the memory stands in the way: at a share of `unless_limit` or more.
+    share of the memory bandwidth that `variant` reaches. On one thread, or on `all_threads`. The
+    promise is kept as well where the memory stands in the way: at a share of `unless_limit`.
     """
 
     cases: Sequence[Case]
@@ -49,10 +49,6 @@ class Target:
     variant: str = OURS
     all_threads: bool = False
     unless_limit: float = math.inf
-
-    def threads(self, most: int) -> int:
-        """Return the number of threads the promise is about, on a machine that has `most`."""
-        return most if self.all_threads else 1
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,6 @@ class Operation:
     yardsticks: Mapping[str, Builder] = field(default_factory=dict)
     targets: Sequence[Target] = ()
 
-    def targets_on(self, threads: int, most: int) -> list[Target]:
-        """Return the targets about that number of threads."""
-        return [target for target in self.targets if target.threads(most) == threads]
+    def targets_on(self, threads: int) -> list[Target]:
+        """Return the targets about one thread, or else about all threads."""
+        return [target for target in self.targets if target.all_threads == (threads > 1)]

@@ -47,7 +47,7 @@ def record(machine: dict[str, Any], results: Sequence[Result], verdicts: Sequenc
     return f"""\
 # Scorecard
 
-Printed by `python -m bench`:
+`python -m bench` on this machine:
 
 ```
 {report.machine_lines(machine)}
@@ -57,7 +57,7 @@ Printed by `python -m bench`:
 
 {report.scorecard(results)}
 
-Without a time:
+Variants without a time, and in how many cases:
 
 {report.notes(results)}
 

@@ -47,9 +47,9 @@ def scorecard(results: Sequence[Result], columns: Sequence[str] = ()) -> str:
 
 
 def notes(results: Sequence[Result]) -> str:
-    """Return one line for each reason why a variant has no time, and in how many cases."""
+    """Return one line for each reason why a variant has no time, with the number of cases."""
     reasons = Counter(item for result in results for item in result.skipped.items())
-    return "\n".join(f"- {name}: {why} (cases: {n})" for (name, why), n in reasons.items())
+    return "\n".join(f"- {name}: {why} ({n}x)" for (name, why), n in reasons.items())
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:

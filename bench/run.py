@@ -52,7 +52,7 @@ def measure_here(options: argparse.Namespace, threads: int) -> Part:
     results = []
     for operation, case in planned(options, threads):
         show_progress(f"{threads} thread(s): {operation.name} {case}")
-        targets = operation.targets_on(threads, most=options.threads)
+        targets = operation.targets_on(threads)
         results.append(harness.run_case(operation, case, targets, settings))
     show_progress("")
     return description, results
@@ -64,8 +64,7 @@ def planned(options: argparse.Namespace, threads: int) -> list[tuple[Operation, 
         (operation, case)
         for operation, cases in select(options.only, options.quick)
         for case in cases
-        if threads == 1
-        or any(case in target.cases for target in operation.targets_on(threads, options.threads))
+        if threads == 1 or any(case in target.cases for target in operation.targets_on(threads))
     ]
 
 

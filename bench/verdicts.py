@@ -33,14 +33,13 @@ def judge(
     operations: Sequence[Operation], results: Sequence[Result], machine: Mapping[str, Any]
 ) -> list[Verdict]:
     """Return the verdicts on the targets of `operations` about the cases in `results`."""
-    found = {(result.operation, result.case, result.threads): result for result in results}
-    most = max((result.threads for result in results), default=1)
     speeds = [
-        _speed(target, found[key])
+        _speed(target, result)
         for operation in operations
-        for target in operation.targets
-        for case in target.cases
-        if (key := (operation.name, str(case), target.threads(most))) in found
+        for result in results
+        if result.operation == operation.name
+        for target in operation.targets_on(result.threads)
+        if result.case in map(str, target.cases)
     ]
     memory = [
         _memory([result for result in results if result.operation == operation.name])
