@@ -8,8 +8,12 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import machine, run
+
+if TYPE_CHECKING:
+    from bench.harness import Result
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -50,6 +54,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 1 <= options.threads <= available:
         parser.error(f"--threads must be between 1 and {available}, the usable CPUs")
+    if options.readme and (options.quick or options.only):
+        parser.error("--readme needs a full run")
     if (options.picture or options.readme) and importlib.util.find_spec("matplotlib") is None:
         parser.error('pictures need matplotlib: pip install "logloss[plot]"')
     return options
@@ -61,7 +67,8 @@ def main() -> int:
         print("logloss is not installed", file=sys.stderr)
         return 2
     parts = read(options.read) if options.read else run.measure(options)
-    results = [result for _, part in parts for result in part]
+    selected = run.select(options.only, options.quick)
+    results = in_order([result for _, part in parts for result in part], selected)
     if not results:
         print(f"--only {options.only!r} matches nothing", file=sys.stderr)
         return 2
@@ -69,8 +76,7 @@ def main() -> int:
     from bench import picture, readme, report, verdicts
 
     description = parts[-1][0]
-    operations = [operation for operation, _ in run.select(options.only, options.quick)]
-    judged = verdicts.judge(operations, results, description)
+    judged = verdicts.judge([operation for operation, _ in selected], results, description)
     print(readme.record(description, results, judged))
     if options.json:
         report.write_json(options.json, description, results, judged)
@@ -85,6 +91,13 @@ def read(paths: Sequence[Path]) -> list[run.Part]:
     from bench import report
 
     return [report.read_json(path) for path in paths]
+
+
+def in_order(results: list[Result], selected: run.Selection) -> list[Result]:
+    """Return the results of the selected cases, in the order of the bench files."""
+    names = [(operation.name, str(case)) for operation, cases in selected for case in cases]
+    kept = [result for result in results if (result.operation, result.case) in names]
+    return sorted(kept, key=lambda r: (names.index((r.operation, r.case)), r.threads))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.harness import Result
     from bench.operation import Case, Operation
 
+Selection = list[tuple["Operation", list["Case"]]]
 # The description of the machine, and what was measured on it.
 Part = tuple[dict[str, Any], "list[Result]"]
 
@@ -73,7 +74,7 @@ def show_progress(text: str) -> None:
         print(f"\r{text:<79}", end="\r", file=sys.stderr, flush=True)
 
 
-def select(only: str, quick: bool) -> list[tuple[Operation, list[Case]]]:
+def select(only: str, quick: bool) -> Selection:
     """Return the operations of all bench files with those of their cases that `only` names.
 
     Without ml_dtypes NumPy has no bfloat16, and the cases of that dtype are left out.

@@ -59,6 +59,7 @@ def own_yardsticks(mine: Builder, inputs: Inputs) -> dict[str, Builder]:
 
 
 def _at_level(name: str, mine: Builder, case: Case, **arrays: Array) -> Call:
+    """Switch to what LOGLOSS_ISA selects at import, in the same process and the same rounds."""
     core = peers.load("logloss._core")
     if name not in core.available_isas():
         raise peers.Unavailable(f"no {name} on this machine")

@@ -66,7 +66,7 @@ def test_scalar_code_computes_the_same(operation: Operation) -> None:
         harness.check(call(), operation.reference(case, **arrays), case)
 
 
-def test_levels_and_threads_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_and_threads_are_restored() -> None:
     """A yardstick runs under its own setting and leaves the usual one behind."""
     core = logloss._core
     seen = []
