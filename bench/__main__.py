@@ -75,7 +75,7 @@ def main() -> int:
 
     from bench import picture, readme, report, verdicts
 
-    description = parts[-1][0]
+    description = max((about for about, _ in parts), key=lambda about: about["threads"])
     judged = verdicts.judge([operation for operation, _ in selected], results, description)
     print(readme.record(description, results, judged))
     if options.json:

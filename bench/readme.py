@@ -33,13 +33,17 @@ def block(machine: dict[str, Any], shown: Sequence[Result], verdicts: Sequence[V
     return f"""\
 ![Share of the memory bandwidth that torch, the best peer and logloss reach]({_PICTURE})
 
-`python -m bench` printed this, one thread on {machine["cpu"]} (`limit`: the time in which this
-machine just reads the input and, where the result is as large, copies it):
+`python -m bench` printed these lines: one thread, {machine["logloss"]["isa"]}, {machine["cpu"]}.
+`best peer` is the fastest of torch, torch.compile, jax, onnxruntime, scipy and NumPy; `out=` is
+logloss writing into an array that exists already; `limit` is the time in which this machine just
+reads the input or, where the result is as large, copies it, and `of limit` the share of that
+bandwidth which logloss reaches.
 
 {report.scorecard(shown, report.README_COLUMNS)}
 
-{report.summary(verdicts)}. [{_RECORD}]({_RECORD}) has every operation, shape and type, the runs on
-all threads, the memory that calls add, and each target with the measured value."""
+{report.summary(verdicts)}. [{_RECORD}]({_RECORD}) has every operation,
+shape and type, the runs on all threads, the cost of a call on a tiny array, the memory that calls
+add, and each target with the measured value."""
 
 
 def record(machine: dict[str, Any], results: Sequence[Result], verdicts: Sequence[Verdict]) -> str:
