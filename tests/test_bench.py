@@ -105,6 +105,23 @@ def test_extra_memory() -> None:
     assert extra is not None and extra < size * 0.05
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+@pytest.mark.skipif(not logloss.config()["openmp"], reason="built without OpenMP")
+def test_tiny_calls_start_no_threads() -> None:
+    """Asked in a fresh process, where a large call is then seen to start one."""
+    script = """
+import numpy as np, logloss
+from bench import harness, machine
+logloss.set_num_threads(2)
+tiny, before = harness.threads_started_by_tiny_calls(), machine.running_threads()
+logloss.logsumexp(np.zeros((1000, 1000), np.float32))
+print(tiny, machine.running_threads() - before)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "1"]
+
+
 # Verdicts
 
 
