@@ -4,37 +4,60 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
-import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine
+from bench import machine, run
 
 if TYPE_CHECKING:
-    from bench.harness import Case, Operation
+    from bench.harness import Result
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Time logloss and peers.")
-    parser.add_argument("--quick", action="store_true", help="small shapes: a minute, not an hour")
+    available = len(machine.usable_cpus())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Time logloss, its peers and the memory, and say which targets are met.",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small shapes: a minute, not half an hour"
+    )
     parser.add_argument(
         "--only",
         default="",
         metavar="NAME",
-        help="words that operation, shape and dtype must contain: 'cross_entropy 2048x32000'",
+        help="words of the operation and the case: 'cross_entropy forward 2048x32000 float32'",
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=available,
+        metavar="N",
+        help=f"measure on one thread and on N, where a target asks for it (default: {available})",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all times to FILE")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture to FILE")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw bars to FILE (SVG, PNG)")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the run into README.md and the files it shows"
+    )
+    parser.add_argument(
+        "--read",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="measure nothing, take the results from files that --json wrote",
+    )
     options = parser.parse_args(arguments)
-    available = len(machine.usable_cpus())
     if not 1 <= options.threads <= available:
         parser.error(f"--threads must be between 1 and {available}, the usable CPUs")
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
-        parser.error("--plot needs matplotlib: pip install matplotlib")
+    if options.readme and (options.quick or options.only):
+        parser.error("--readme needs a full run")
+    if (options.picture or options.readme) and importlib.util.find_spec("matplotlib") is None:
+        parser.error('pictures need matplotlib: pip install "logloss[plot]"')
     return options
 
 
@@ -43,66 +66,38 @@ def main() -> int:
     if importlib.util.find_spec("logloss") is None:
         print("logloss is not installed", file=sys.stderr)
         return 2
-    machine.limit_threads(options.threads)  # before anything imports NumPy
-
-    import logloss
-    from bench import harness, report
-
-    logloss.set_num_threads(options.threads)
-    selected = select(options.only, options.quick)
-    if not selected:
+    parts = read(options.read) if options.read else run.measure(options)
+    selected = run.select(options.only, options.quick)
+    results = in_order([result for _, part in parts for result in part], selected)
+    if not results:
         print(f"--only {options.only!r} matches nothing", file=sys.stderr)
         return 2
-    if options.quick:
-        settings = harness.Settings(0.3, 5, 50, leave_out=("torch.compile",))
-    else:
-        settings = harness.Settings(10.0, 7, 200)
-    description = {**machine.describe(), "logloss": logloss.config()}
-    print(report.machine_lines(description), report.READING_AID, sep="\n\n", flush=True)
-    results = []
-    for operation, cases in selected:
-        done = []
-        for case in cases:
-            show_progress(f"{operation.name} {case}")
-            done.append(harness.run_case(operation, case, settings))
-        show_progress("")
-        print(f"\n{report.table(operation, done)}", flush=True)
-        if line := report.target_line(operation, done):
-            print(f"\n{line}", flush=True)
-        results += done
+
+    from bench import picture, readme, report, verdicts
+
+    description = max((about for about, _ in parts), key=lambda about: about["threads"])
+    judged = verdicts.judge([operation for operation, _ in selected], results, description)
+    print(readme.record(description, results, judged))
     if options.json:
-        report.write_json(options.json, description, results)
-    if options.plot:
-        report.plot(options.plot, description, results)
+        report.write_json(options.json, description, results, judged)
+    if options.picture:
+        picture.draw(options.picture, description, picture.highlights(results) or results)
+    if options.readme:
+        readme.write(description, results, judged)
     return 0
 
 
-def show_progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{text:<79}", end="\r", file=sys.stderr, flush=True)
+def read(paths: Sequence[Path]) -> list[run.Part]:
+    from bench import report
+
+    return [report.read_json(path) for path in paths]
 
 
-def select(only: str, quick: bool) -> list[tuple[Operation, list[Case]]]:
-    """Return the operations of all bench files with those of their cases that `only` names.
-
-    Without ml_dtypes NumPy has no bfloat16, and the cases of that dtype are left out.
-    """
-    words = only.split()
-    selected = []
-    for module in sorted(info.name for info in pkgutil.iter_modules([str(Path(__file__).parent)])):
-        if not module.startswith("bench_"):
-            continue
-        for operation in importlib.import_module(f"bench.{module}").OPERATIONS:
-            cases = operation.quick_cases if quick else operation.cases
-            kept = [
-                case
-                for case in cases
-                if all(word in f"{operation.name} {case}" for word in words)
-                and (case.dtype != "bfloat16" or importlib.util.find_spec("ml_dtypes"))
-            ]
-            if kept:
-                selected.append((operation, kept))
-    return selected
+def in_order(results: list[Result], selected: run.Selection) -> list[Result]:
+    """Return the results of the selected cases, in the order of the bench files."""
+    names = [(operation.name, str(case)) for operation, cases in selected for case in cases]
+    kept = [result for result in results if (result.operation, result.case) in names]
+    return sorted(kept, key=lambda r: (names.index((r.operation, r.case)), r.threads))
 
 
 if __name__ == "__main__":

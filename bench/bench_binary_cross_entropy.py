@@ -9,25 +9,29 @@ import numpy as np
 
 from bench import peers
 from bench.builders import loss_operations
-from bench.harness import (
-    Array,
-    Call,
-    Case,
-    float64_rows,
-    random_labels,
-    random_uniform,
-    sample_rows,
-)
+from bench.inputs import float64_rows, random_labels, random_uniform, sample_rows
+from bench.operation import BEST_PEER, LIMIT, OURS_OUT, TORCH, Array, Call, Case, Target
+from bench.yardsticks import avx2_target, portable_target
 
-CASES = (
-    Case((2**20,), axis=None),
-    Case((2**24,), axis=None),
-    Case((2**24,), "float64", axis=None),
-    Case((2**24,), "float16", axis=None),
-)
+SMALL = Case((2**20,), axis=None)
+LARGE = Case((2**24,), axis=None)
+CASES = (SMALL, LARGE, Case((2**24,), "float64", axis=None), Case((2**24,), "float16", axis=None))
 # The gradient of a mean over more elements underflows in float16.
-BACKWARD_CASES = (*CASES[:-1], Case((2**18,), "float16", axis=None))
-QUICK_CASES = (Case((2**16,), axis=None), Case((2**20,), axis=None))
+BACKWARD_CASES = (SMALL, LARGE, Case((2**18,), "float16", axis=None))
+QUICK_CASES = (Case((2**16,), axis=None), SMALL)
+TARGETS = (
+    Target((LARGE,), 10.0, against=TORCH),
+    Target((LARGE,), 2.0, against=BEST_PEER),
+    Target((LARGE,), 0.85, against=LIMIT, all_threads=True),
+    avx2_target(SMALL, LARGE),
+    portable_target(SMALL, LARGE),
+)
+BACKWARD_TARGETS = (
+    Target((LARGE,), 5.0, against=TORCH),
+    Target((LARGE,), 1.5, against=BEST_PEER),
+    Target((LARGE,), 0.85, against=LIMIT, variant=OURS_OUT, all_threads=True),
+    avx2_target(SMALL, LARGE),
+)
 
 
 def inputs(case: Case) -> dict[str, Array]:
@@ -82,4 +86,7 @@ OPERATIONS = loss_operations(
     torch=torch_loss,
     jax=jax_loss,
     forward_peers={"scipy": scipy_forward, "scikit-learn": sklearn_forward},
+    targets=TARGETS,
+    backward_targets=BACKWARD_TARGETS,
+    divisor=lambda case: case.shape[0],
 )

@@ -9,32 +9,38 @@ import numpy as np
 
 from bench import peers
 from bench.builders import loss_operations
-from bench.harness import (
-    Array,
-    Call,
-    Case,
-    Target,
-    float64_rows,
-    random_labels,
-    random_normal,
-    random_uniform,
-    sample_rows,
-)
+from bench.inputs import float64_rows, random_labels, random_normal, random_uniform, sample_rows
+from bench.operation import BEST_PEER, LIMIT, OURS_OUT, TORCH, Array, Call, Case, Target
+from bench.yardsticks import avx2_target, portable_target
 
+SMALL = Case((2**20,), axis=None)
 LARGE = Case((2**24,), axis=None)
 CASES = (
-    Case((2**20,), axis=None),
+    SMALL,
     LARGE,
     Case((4096, 1024), axis=None, option="pos_weight"),
     Case((2**24,), "float64", axis=None),
     Case((2**24,), "float16", axis=None),
 )
 # The gradient of a mean over more elements underflows in float16.
-BACKWARD_CASES = (*CASES[:-1], Case((2**18,), "float16", axis=None))
+BACKWARD_CASES = (*CASES[:-2], Case((2**18,), "float16", axis=None))
 QUICK_CASES = (
     Case((2**16,), axis=None),
-    Case((2**20,), axis=None),
+    SMALL,
     Case((256, 256), axis=None, option="pos_weight"),
+)
+TARGETS = (
+    Target((LARGE,), 10.0, against=TORCH),
+    Target((LARGE,), 2.0, against=BEST_PEER),
+    Target((LARGE,), 0.85, against=LIMIT, all_threads=True),
+    avx2_target(SMALL, LARGE),
+    portable_target(SMALL, LARGE),
+)
+BACKWARD_TARGETS = (
+    Target((LARGE,), 5.0, against=TORCH),
+    Target((LARGE,), 1.5, against=BEST_PEER),
+    Target((LARGE,), 0.85, against=LIMIT, variant=OURS_OUT, all_threads=True),
+    avx2_target(SMALL, LARGE),
 )
 
 
@@ -98,5 +104,7 @@ OPERATIONS = loss_operations(
     torch=torch_loss,
     jax=jax_loss,
     forward_peers={"scipy": scipy_forward},
-    target=Target(LARGE, peer="torch", ratio=6.0),
+    targets=TARGETS,
+    backward_targets=BACKWARD_TARGETS,
+    divisor=lambda case: case.shape[0],
 )

@@ -9,17 +9,12 @@ import numpy as np
 
 from bench import peers
 from bench.builders import loss_operations
-from bench.harness import (
-    Array,
-    Call,
-    Case,
-    float64_rows,
-    random_labels,
-    random_normal,
-    sample_rows,
-)
+from bench.inputs import float64_rows, random_labels, random_normal, sample_rows
+from bench.operation import Array, Call, Case
+from bench.yardsticks import avx2_target
 
 CASES = (Case((8192, 512)), Case((65536, 64)))
+TARGETS = (avx2_target(*CASES),)
 QUICK_CASES = (Case((512, 512)), Case((4096, 64)))
 
 
@@ -87,5 +82,7 @@ OPERATIONS = loss_operations(
     torch=torch_loss,
     jax=jax_loss,
     forward_peers={"numpy": numpy_forward},
+    targets=TARGETS,
+    backward_targets=TARGETS,
     wrt=("input1", "input2"),
 )

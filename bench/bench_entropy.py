@@ -9,25 +9,17 @@ import numpy as np
 
 from bench import peers
 from bench.builders import function_operations
-from bench.harness import (
-    Array,
-    Call,
-    Case,
-    float64_rows,
-    random_normal,
-    random_probs,
-    sample_rows,
-)
+from bench.inputs import float64_rows, random_normal, random_probs, sample_rows
+from bench.operation import Array, Call, Case
+from bench.yardsticks import avx2_target, portable_target
 
-CASES = (
-    Case((8192, 1000)),
-    Case((2048, 32000)),
-    Case((512, 128256)),
-    Case((8192, 1000), "bfloat16"),
-    Case((2048, 32000), "bfloat16"),
-    Case((512, 128256), "bfloat16"),
-)
+MEDIUM = Case((8192, 1000))
+LARGE = Case((2048, 32000))
+CASES = (MEDIUM, LARGE, Case((2048, 32000), "bfloat16"))
+BACKWARD_CASES = (MEDIUM, LARGE)
 QUICK_CASES = (Case((512, 1000)), Case((64, 32000)), Case((64, 32000), "bfloat16"))
+TARGETS = (avx2_target(MEDIUM, LARGE), portable_target(MEDIUM))
+BACKWARD_TARGETS = (avx2_target(MEDIUM, LARGE),)
 
 
 def probs_inputs(case: Case) -> dict[str, Array]:
@@ -131,6 +123,7 @@ OPERATIONS = (
     *function_operations(
         "entropy",
         cases=CASES,
+        backward_cases=BACKWARD_CASES,
         quick_cases=QUICK_CASES,
         inputs=probs_inputs,
         reference=probs_reference,
@@ -139,11 +132,14 @@ OPERATIONS = (
         jax=jax_entropy,
         forward_peers={"scipy": scipy_entropy},
         reduces=True,
+        targets=TARGETS,
+        backward_targets=BACKWARD_TARGETS,
         wrt="probs",
     ),
     *function_operations(
         "entropy_with_logits",
         cases=CASES,
+        backward_cases=BACKWARD_CASES,
         quick_cases=QUICK_CASES,
         inputs=logits_inputs,
         reference=logits_reference,
@@ -152,5 +148,7 @@ OPERATIONS = (
         jax=jax_entropy_with_logits,
         forward_peers={"scipy": scipy_entropy_with_logits},
         reduces=True,
+        targets=TARGETS,
+        backward_targets=BACKWARD_TARGETS,
     ),
 )

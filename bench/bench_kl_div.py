@@ -13,20 +13,33 @@ import numpy as np
 
 from bench import peers
 from bench.builders import loss_operations
-from bench.harness import Array, Call, Case, Target, float64_rows, random_probs, sample_rows
+from bench.inputs import float64_rows, random_probs, sample_rows
+from bench.operation import BEST_PEER, LIMIT, OURS_OUT, TORCH, Array, Call, Case, Target
+from bench.yardsticks import avx2_target, portable_target
 
+SMALL = Case((1024, 1024))
 LARGE = Case((4096, 4096))
 CASES = (
-    Case((1024, 1024)),
+    SMALL,
     LARGE,
     Case((4096, 4096), option="log_target"),
     Case((4096, 4096), "float64"),
     Case((4096, 4096), "float16"),
 )
-QUICK_CASES = (
-    Case((256, 256)),
-    Case((1024, 1024)),
-    Case((256, 256), option="log_target"),
+BACKWARD_CASES = CASES[:3]
+QUICK_CASES = (Case((256, 256)), SMALL, Case((256, 256), option="log_target"))
+TARGETS = (
+    Target((LARGE,), 10.0, against=TORCH),
+    Target((LARGE,), 2.0, against=BEST_PEER),
+    Target((LARGE,), 0.85, against=LIMIT, all_threads=True),
+    avx2_target(SMALL, LARGE),
+    portable_target(SMALL, LARGE),
+)
+BACKWARD_TARGETS = (
+    Target((LARGE,), 5.0, against=TORCH),
+    Target((LARGE,), 1.5, against=BEST_PEER),
+    Target((LARGE,), 0.85, against=LIMIT, variant=OURS_OUT, all_threads=True),
+    avx2_target(SMALL, LARGE),
 )
 
 
@@ -81,6 +94,7 @@ def scipy_forward(case: Case, input: Array, target: Array) -> Call:
 OPERATIONS = loss_operations(
     "kl_div",
     cases=CASES,
+    backward_cases=BACKWARD_CASES,
     quick_cases=QUICK_CASES,
     inputs=inputs,
     reference=reference,
@@ -88,5 +102,7 @@ OPERATIONS = loss_operations(
     jax=jax_loss,
     forward_peers={"scipy": scipy_forward},
     options=options,
-    target=Target(LARGE, peer="torch", ratio=6.0),
+    targets=TARGETS,
+    backward_targets=BACKWARD_TARGETS,
+    divisor=lambda case: 1,
 )

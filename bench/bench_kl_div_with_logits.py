@@ -9,17 +9,16 @@ import numpy as np
 
 from bench import peers
 from bench.builders import loss_operations
-from bench.harness import Array, Call, Case, float64_rows, random_normal, sample_rows
+from bench.inputs import float64_rows, random_normal, sample_rows
+from bench.operation import Array, Call, Case
+from bench.yardsticks import avx2_target, portable_target
 
-CASES = (
-    Case((8192, 1000)),
-    Case((2048, 32000)),
-    Case((512, 128256)),
-    Case((8192, 1000), "bfloat16"),
-    Case((2048, 32000), "bfloat16"),
-    Case((512, 128256), "bfloat16"),
-)
+MEDIUM = Case((8192, 1000))
+LARGE = Case((2048, 32000))
+CASES = (MEDIUM, LARGE, Case((2048, 32000), "bfloat16"))
 QUICK_CASES = (Case((512, 1000)), Case((64, 32000)), Case((64, 32000), "bfloat16"))
+TARGETS = (avx2_target(MEDIUM, LARGE), portable_target(MEDIUM))
+BACKWARD_TARGETS = (avx2_target(MEDIUM, LARGE),)
 
 
 def inputs(case: Case) -> dict[str, Array]:
@@ -78,10 +77,14 @@ def scipy_forward(case: Case, input: Array, target: Array) -> Call:
 OPERATIONS = loss_operations(
     "kl_div_with_logits",
     cases=CASES,
+    backward_cases=(MEDIUM, LARGE),
     quick_cases=QUICK_CASES,
     inputs=inputs,
     reference=reference,
     torch=torch_loss,
     jax=jax_loss,
     forward_peers={"scipy": scipy_forward},
+    targets=TARGETS,
+    backward_targets=BACKWARD_TARGETS,
+    divisor=lambda case: case.shape[0],
 )

@@ -10,19 +10,29 @@ import numpy as np
 
 from bench import peers
 from bench.builders import function_operations
-from bench.harness import Array, Call, Case, random_normal, sample_rows
+from bench.inputs import random_normal, sample_rows
+from bench.operation import BEST_PEER, LIMIT, OURS_OUT, TORCH, Array, Call, Case, Target
+from bench.yardsticks import FLOAT32, avx2_target, portable_target
 
-CASES = (
-    Case((65536, 10)),
-    Case((65536, 128)),
-    Case((8192, 1000)),
-    Case((2048, 32000)),
-    Case((512, 128256)),
-    Case((2048, 32000), "bfloat16"),
-    Case((2048, 32000), "float16"),
-    Case((2048, 32000), "float64"),
+CALL = Case((1, 10))
+SHAPES = tuple(map(Case, ((65536, 10), (65536, 128), (8192, 1000), (2048, 32000), (512, 128256))))
+INNER = (Case((8, 21, 256, 256)), Case((2, 1000, 64, 64)))
+HALF = (Case((2048, 32000), "bfloat16"), Case((2048, 32000), "float16"))
+DOUBLE = (Case((2048, 32000), "float64"),)
+QUICK_CASES = (CALL, Case((4096, 10)), Case((512, 1000)), Case((64, 32000)), Case((1, 21, 64, 64)))
+TARGETS = (
+    Target(SHAPES, 3.0, against=TORCH),
+    Target(SHAPES, 1.5, against=BEST_PEER, variant=OURS_OUT),
+    Target(SHAPES, 0.70, against=LIMIT, variant=OURS_OUT),
+    Target(INNER, 4.0, against=TORCH),
+    Target(INNER, 1.5, against=BEST_PEER, variant=OURS_OUT),
+    Target(HALF, 8.0, against=TORCH),
+    Target(HALF, 1.3, against=FLOAT32, variant=OURS_OUT, all_threads=True),
+    Target(DOUBLE, 4.0, against=TORCH),
+    avx2_target(*SHAPES, *INNER),
+    portable_target(*SHAPES[:3]),
 )
-QUICK_CASES = (Case((4096, 10)), Case((512, 1000)), Case((64, 32000)))
+BACKWARD_TARGETS = (avx2_target(SHAPES[0], *SHAPES[2:4]),)
 
 
 def inputs(case: Case) -> dict[str, Array]:
@@ -118,7 +128,8 @@ OPERATIONS = tuple(
     for name in ("log_softmax", "softmax")
     for operation in function_operations(
         name,
-        cases=CASES,
+        cases=(*SHAPES, *INNER, *HALF, *DOUBLE, CALL),
+        backward_cases=(SHAPES[0], *SHAPES[2:4]),
         quick_cases=QUICK_CASES,
         inputs=inputs,
         reference=partial(reference, name),
@@ -128,5 +139,7 @@ OPERATIONS = tuple(
         forward_peers={label: partial(build, name) for label, build in FORWARD.items()},
         backward_peers={"numpy": partial(numpy_backward, name)},
         options=options,
+        targets=TARGETS,
+        backward_targets=BACKWARD_TARGETS,
     )
 )

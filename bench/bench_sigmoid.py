@@ -10,15 +10,16 @@ import numpy as np
 
 from bench import peers
 from bench.builders import function_operations
-from bench.harness import Array, Builder, Call, Case, random_normal, sample_rows
+from bench.inputs import random_normal, sample_rows
+from bench.operation import Array, Builder, Call, Case
+from bench.yardsticks import avx2_target, portable_target
 
-CASES = (
-    Case((2**20,), axis=None),
-    Case((2**24,), axis=None),
-    Case((2**24,), "float64", axis=None),
-    Case((2**24,), "float16", axis=None),
-)
-QUICK_CASES = (Case((2**16,), axis=None), Case((2**20,), axis=None))
+SMALL = Case((2**20,), axis=None)
+LARGE = Case((2**24,), axis=None)
+CASES = (SMALL, LARGE, Case((2**24,), "float16", axis=None))
+QUICK_CASES = (Case((2**16,), axis=None), SMALL)
+TARGETS = (avx2_target(SMALL, LARGE), portable_target(SMALL, LARGE))
+BACKWARD_TARGETS = (avx2_target(SMALL, LARGE),)
 
 
 def inputs(case: Case) -> dict[str, Array]:
@@ -78,6 +79,7 @@ OPERATIONS = tuple(
     for operation in function_operations(
         name,
         cases=CASES,
+        backward_cases=(SMALL, LARGE),
         quick_cases=QUICK_CASES,
         inputs=inputs,
         reference=partial(reference, name),
@@ -85,5 +87,7 @@ OPERATIONS = tuple(
         torch=partial(torch_function, name),
         jax=partial(jax_function, name),
         forward_peers={**only_here, "scipy": partial(scipy_forward, name)},
+        targets=TARGETS,
+        backward_targets=BACKWARD_TARGETS,
     )
 )

@@ -13,19 +13,11 @@ from functools import partial
 from typing import Any
 
 from bench import peers
-from bench.harness import (
-    Array,
-    Builder,
-    Call,
-    Case,
-    Operation,
-    Target,
-    aligned_empty,
-    random_normal,
-)
+from bench.inputs import aligned_empty, random_normal
+from bench.operation import OURS, OURS_OUT, TORCH, Array, Builder, Call, Case, Operation, Target
+from bench.yardsticks import Divisor, Inputs, own_yardsticks, scalar_function, scalar_loss
 
 Formula = Callable[[Case], Callable[..., Any]]
-Inputs = Callable[[Case], dict[str, Array]]
 Options = Callable[[Case], dict[str, Any]]
 
 
@@ -48,15 +40,21 @@ def loss_operations(
     reads: int = 2,
     wrt: tuple[str, ...] = ("input",),
     backward_cases: Sequence[Case] | None = None,
-    target: Target | None = None,
+    targets: Sequence[Target] = (),
+    backward_targets: Sequence[Target] = (),
+    backward_yardsticks: Mapping[str, Builder] | None = None,
+    divisor: Divisor | None = None,
+    title: str = "",
 ) -> tuple[Operation, Operation]:
     """Return a loss forward, and forward with the gradients of the inputs named in `wrt`.
 
     `reference` returns the loss and those gradients; `options` are keywords of logloss;
-    `backward_cases` stand in for `cases` where there is a gradient.
+    `backward_cases` stand in for `cases` where there is a gradient; `divisor`, for a loss that
+    scalar_libm.c has as well, is that of its mean; `title` is its name in tables, if another.
     """
+    mine = partial(logloss_call, name, options)
     forward = Operation(
-        name=f"{name} forward",
+        name=f"{title or name} forward",
         reads=reads,
         writes=0,
         cases=cases,
@@ -64,17 +62,22 @@ def loss_operations(
         inputs=inputs,
         reference=lambda case, **arrays: reference(case, **arrays)[:1],
         variants={
-            "torch": partial(torch_forward, torch),
+            TORCH: partial(torch_forward, torch),
             "torch.compile": partial(torch_forward, torch, compiled=True),
             "jax": partial(jax_forward, jax),
             **forward_peers,
-            "logloss": partial(logloss_call, name, options),
+            OURS: mine,
         },
-        target=target,
+        yardsticks={
+            **own_yardsticks(mine, inputs),
+            **(scalar_loss(name, divisor) if divisor else {}),
+        },
+        targets=targets,
     )
     both = f"{name}_value_and_grad"
+    mine_out = partial(logloss_call, both, options, out=wrt)
     backward = Operation(
-        name=f"{name} forward+backward",
+        name=f"{title or name} forward+backward",
         reads=reads,
         writes=len(wrt),
         cases=backward_cases or cases,
@@ -82,13 +85,15 @@ def loss_operations(
         inputs=inputs,
         reference=reference,
         variants={
-            "torch": partial(torch_forward_backward, torch, wrt),
+            TORCH: partial(torch_forward_backward, torch, wrt),
             "torch.compile": partial(torch_forward_backward, torch, wrt, compiled=True),
             "jax": partial(jax_forward_backward, jax, wrt),
             **(backward_peers or {}),
-            "logloss": partial(logloss_call, both, options),
-            "logloss out=": partial(logloss_call, both, options, out=wrt),
+            OURS: partial(logloss_call, both, options),
+            OURS_OUT: mine_out,
         },
+        yardsticks={**own_yardsticks(mine_out, inputs), **(backward_yardsticks or {})},
+        targets=backward_targets,
     )
     return forward, backward
 
@@ -108,11 +113,15 @@ def function_operations(
     options: Options = no_options,
     reduces: bool = False,
     wrt: str = "input",
+    backward_cases: Sequence[Case] | None = None,
+    targets: Sequence[Target] = (),
+    backward_targets: Sequence[Target] = (),
 ) -> tuple[Operation, Operation]:
     """Return a function of one array, named `wrt`, forward, and backward alone.
 
     If it `reduces`, its output has one value per row, else the shape of the array.
     torch and jax work backward from what they keep; logloss works from its input.
+    `backward_cases` stand in for `cases` backward.
     """
 
     def backward_inputs(case: Case) -> dict[str, Array]:
@@ -122,7 +131,8 @@ def function_operations(
         grad_output = random_normal(replace(case, shape=shape), scale=1.0, seed=9)
         return {**inputs(case), "grad_output": grad_output}
 
-    forward_out = {"logloss out=": partial(logloss_call, name, options, out=(wrt,))}
+    fresh = partial(logloss_call, name, options)
+    mine = fresh if reduces else partial(fresh, out=(wrt,))
     forward = Operation(
         name=f"{name} forward",
         reads=1,
@@ -132,29 +142,34 @@ def function_operations(
         inputs=inputs,
         reference=reference,
         variants={
-            "torch": partial(torch_forward, torch),
+            TORCH: partial(torch_forward, torch),
             "torch.compile": partial(torch_forward, torch, compiled=True),
             "jax": partial(jax_forward, jax),
             **forward_peers,
-            "logloss": partial(logloss_call, name, options),
-            **({} if reduces else forward_out),
+            OURS: fresh,
+            **({} if reduces else {OURS_OUT: mine}),
         },
+        yardsticks={**own_yardsticks(mine, inputs), **scalar_function(name, reduces=reduces)},
+        targets=targets,
     )
+    backward_out = partial(logloss_call, f"{name}_backward", options, out=(wrt,))
     backward = Operation(
         name=f"{name} backward",
         reads=1 if reduces else 2,
         writes=1,
-        cases=cases,
+        cases=backward_cases or cases,
         quick_cases=quick_cases,
         inputs=backward_inputs,
         reference=reference_backward,
         variants={
-            "torch": partial(torch_backward, torch),
+            TORCH: partial(torch_backward, torch),
             "jax": partial(jax_backward, jax),
             **(backward_peers or {}),
-            "logloss": partial(logloss_call, f"{name}_backward", options),
-            "logloss out=": partial(logloss_call, f"{name}_backward", options, out=(wrt,)),
+            OURS: partial(logloss_call, f"{name}_backward", options),
+            OURS_OUT: backward_out,
         },
+        yardsticks=own_yardsticks(backward_out, backward_inputs),
+        targets=backward_targets,
     )
     return forward, backward
 

@@ -9,74 +9,26 @@ inside the timed region: a program that calls in a loop pays for that as well.
 from __future__ import annotations
 
 import gc
-import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from bench import machine, peers
+from bench.inputs import aligned_empty, sample_rows
+from bench.operation import OURS, OURS_OUT, TORCH, Array, Builder, Call, Case, Operation, Target
 
-Array = np.ndarray[Any, Any]
-Call = Callable[[], object]
-Builder = Callable[..., Call]
-
-OURS = "logloss"
 LIMITS = ("limit: read", "limit: copy")
 
-# Largest error relative to the largest expected value. A wrong formula is off by far more; the
-# narrow types leave room for peers that compute in them.
-_TOLERANCES = {"float64": 1e-12, "float32": 2e-5, "float16": 2e-2, "bfloat16": 1e-1}
-_SAMPLED_ROWS = 8
-_SAMPLED_ELEMENTS = 4096
-
-
-@dataclass(frozen=True)
-class Case:
-    """A shape, a dtype, the axis of the classes (None: element-wise) and an option in use."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-    axis: int | None = 1
-    option: str = ""
-
-    def __str__(self) -> str:
-        return f"{'x'.join(map(str, self.shape))} {self.dtype} {self.option}".rstrip()
-
-
-@dataclass(frozen=True)
-class Target:
-    """A promise: in `case`, on `threads` threads, `ratio` times as fast as `peer`."""
-
-    case: Case
-    peer: str
-    ratio: float
-    threads: int = 1
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What is computed, on which cases, and by whom.
-
-    `inputs(case)` makes the named arrays, the one the limits are measured on first. They are
-    passed by name to `reference`, which returns the float64 results (scalars whole, arrays as
-    `sample_rows` gives them), and to each builder in `variants`, which returns the call to time.
-    `reads` and `writes` count the sweeps over arrays of the size of the first one that no
-    implementation can avoid: a loss of two arrays of that size reads twice.
-    """
-
-    name: str
-    reads: int
-    writes: int
-    cases: Sequence[Case]
-    quick_cases: Sequence[Case]
-    inputs: Callable[[Case], dict[str, Array]]
-    reference: Callable[..., tuple[Array, ...]]
-    variants: Mapping[str, Builder]
-    target: Target | None = None
+# Largest error relative to the largest expected value. A wrong formula is off by far more; there is
+# room for peers that compute in narrow types, or add up ten million numbers one after another.
+_TOLERANCES = {"float64": 1e-12, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+# A peer this many times slower than the fastest one is not timed in the rounds; torch always is.
+_OUT_OF_THE_RACE = 2.5
+# Shorter calls are repeated to fill this time: the clock itself takes a tenth of a microsecond.
+_SHORTEST_SAMPLE_MS = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,9 +41,16 @@ class Settings:
     leave_out: tuple[str, ...] = ()
 
 
+FULL = Settings(seconds=2.5, min_rounds=5, max_rounds=200)
+QUICK = Settings(seconds=0.2, min_rounds=5, max_rounds=50, leave_out=("torch.compile",))
+
+
 @dataclass
 class Result:
-    """The times of one case in milliseconds, one per round, and why a variant has none."""
+    """The times of one case in milliseconds, one per round, and why a variant has none.
+
+    `extra_memory` says by how many bytes a call raises the peak of the memory in use.
+    """
 
     operation: str
     case: str
@@ -103,6 +62,8 @@ class Result:
     array_bytes: int
     times: dict[str, list[float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    extra_memory: dict[str, int] = field(default_factory=dict)
+    yardsticks: list[str] = field(default_factory=list)
 
     def median(self, name: str) -> float:
         """Return the median time of a variant."""
@@ -114,12 +75,25 @@ class Result:
         read, copy = (self.median(name) for name in LIMITS)
         return (self.reads - self.writes) * read + self.writes * copy
 
+    def fastest(self, *, ours: bool) -> str:
+        """Return the name of the fastest variant of logloss, or of the peers ("": none)."""
+        names = [
+            name
+            for name in self.times
+            if name not in (*LIMITS, *self.yardsticks) and name.startswith(OURS) == ours
+        ]
+        return min(names, key=self.median, default="")
 
-def run_case(operation: Operation, case: Case, settings: Settings) -> Result:
-    """Build, check and time every variant of `operation` on `case`."""
+
+def run_case(
+    operation: Operation, case: Case, targets: Sequence[Target], settings: Settings
+) -> Result:
+    """Build, check and time the variants of `operation` on `case`, and what `targets` compare."""
     arrays = operation.inputs(case)
     expected = operation.reference(case, **arrays)
     first = next(iter(arrays.values()))
+    named = {name for t in targets if case in t.cases for name in (t.variant, t.against)}
+    yardsticks = {n: build for n, build in operation.yardsticks.items() if n in named}
     result = Result(
         operation=operation.name,
         case=str(case),
@@ -129,34 +103,86 @@ def run_case(operation: Operation, case: Case, settings: Settings) -> Result:
         reads=operation.reads,
         writes=operation.writes,
         array_bytes=first.nbytes,
+        yardsticks=list(yardsticks),
     )
     calls: dict[str, Call] = {}
-    for name, build in operation.variants.items():
+    for name, build in {**operation.variants, **yardsticks}.items():
         if name in settings.leave_out:
             continue
         try:
             call = build(case, **arrays)
-            _check(call(), expected, case)
+            check(call(), expected, case)
         except Exception as error:  # a peer may fail in any way: it is shown as missing
-            if name.startswith(OURS):
+            if name.startswith(OURS) and not isinstance(error, peers.Unavailable):
                 raise
             result.skipped[name] = _reason(error)
         else:
             calls[name] = call
+            result.extra_memory |= _extra_memory(name, call)
     calls |= dict(zip(LIMITS, _limits(first), strict=True))
-    result.times = _interleave(calls, settings)
+    warm = {name: _first_look(call) for name, call in calls.items()}
+    for name, reason in _out_of_the_race(warm, yardsticks).items():
+        result.skipped[name] = reason
+        del calls[name]
+    result.times = _interleave(calls, warm, settings)
     return result
 
 
-def _interleave(calls: Mapping[str, Call], settings: Settings) -> dict[str, list[float]]:
-    """Time each call once per round, after a warm-up round, until the time is spent."""
+def threads_started_by_tiny_calls() -> int | None:
+    """Return how many threads small inputs start, asked before anything else has started some."""
+    logloss = peers.load("logloss")
+    before = machine.running_threads()
+    for rows in (1, 100):
+        logits, target = np.zeros((rows, 10), np.float32), np.zeros(rows, np.int64)
+        logloss.cross_entropy(logits, target)
+        logloss.cross_entropy_value_and_grad(logits, target)
+        logloss.log_softmax(logits)
+        logloss.binary_cross_entropy_with_logits(logits, logits)
+    after = machine.running_threads()
+    return None if before is None or after is None else after - before
+
+
+def _extra_memory(name: str, call: Call) -> dict[str, int]:
+    extra = machine.extra_memory(call) if name in (TORCH, OURS, OURS_OUT) else None
+    return {} if extra is None else {name: extra}
+
+
+def _milliseconds(call: Call, repeats: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) * 1e3 / repeats
+
+
+def _first_look(call: Call) -> float:
+    """Return about how many milliseconds a call takes, a short one from the best of four."""
+    first = _milliseconds(call)
+    return first if first > 20.0 else min(first, *(_milliseconds(call) for _ in range(3)))
+
+
+def _out_of_the_race(
+    warm: Mapping[str, float], yardsticks: Mapping[str, Builder]
+) -> dict[str, str]:
+    """Return the peers that are too slow to be the best one, each with the reason."""
+    racing = [n for n in warm if not n.startswith((OURS, *LIMITS)) and n not in yardsticks]
+    fastest = min((warm[name] for name in racing), default=0.0)
+    return {
+        name: f"left out after the warm-up: over {_OUT_OF_THE_RACE:g}x slower than the best peer"
+        for name in racing
+        if name != TORCH and warm[name] > _OUT_OF_THE_RACE * fastest
+    }
+
+
+def _interleave(
+    calls: Mapping[str, Call], warm: Mapping[str, float], settings: Settings
+) -> dict[str, list[float]]:
+    """Time each call once per round until the time is spent; `warm` foretells how long it takes."""
     # The threads of some runtimes spin for a while after a call and would disturb the next one.
     pause = 0.02 if machine.threads() > 1 else 0.0
+    repeats = {name: max(1, int(_SHORTEST_SAMPLE_MS / warm[name])) for name in calls}
     order = list(calls)
     shuffle = random.Random(0).shuffle
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
     gc.collect()
     gc.disable()
     try:
@@ -168,9 +194,7 @@ def _interleave(calls: Mapping[str, Call], settings: Settings) -> dict[str, list
             for name in order:
                 if pause:
                     time.sleep(pause)
-                start = time.perf_counter()
-                calls[name]()
-                times[name].append((time.perf_counter() - start) * 1e3)
+                times[name].append(_milliseconds(calls[name], repeats[name]))
     finally:
         gc.enable()
     return times
@@ -186,8 +210,10 @@ def _limits(array: Array) -> tuple[Call, Call]:
     return lambda: testing.read_max(source), lambda: testing.copy(source, destination)
 
 
-def _check(result: object, expected: tuple[Array, ...], case: Case) -> None:
-    """Raise ValueError unless the result of a variant equals the reference."""
+def check(result: object, expected: tuple[Array, ...], case: Case) -> None:
+    """Raise ValueError unless a result equals the reference; a yardstick may give none."""
+    if result is None:
+        return
     for part, reference in zip(_parts(result), expected, strict=True):
         values = peers.to_numpy(part)
         axis = case.axis if values.ndim == len(case.shape) else None
@@ -207,92 +233,3 @@ def _parts(result: object) -> list[object]:
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:160]
-
-
-def rows_of(array: Array, axis: int | None) -> Array:
-    """Return `array` with `axis` moved to the end, as a matrix; without an axis, as a column."""
-    if axis is None:
-        return array.reshape(-1, 1)
-    return np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
-
-
-def sample_rows(array: Array, axis: int | None) -> Array:
-    """Return a few of the rows, first and last included, or many of the elements."""
-    rows = rows_of(array, axis)
-    count = min(len(rows), _SAMPLED_ELEMENTS if axis is None else _SAMPLED_ROWS)
-    sample: Array = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
-    return sample
-
-
-def float64_rows(formula: Callable[..., Array], axis: int | None, *arrays: Array) -> Array:
-    """Return `formula` of the rows of `arrays` in float64, computed from some rows at a time."""
-    rows = [rows_of(array, axis) for array in arrays]
-    step = max(1, 2**18 // rows[0].shape[1])
-    return np.concatenate(
-        [
-            formula(*(part[start : start + step].astype(np.float64) for part in rows))
-            for start in range(0, len(rows[0]), step)
-        ]
-    )
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
-    """Return an uninitialised array that starts on a page: the best any library can ask for."""
-    item = numpy_dtype(dtype)
-    size, page = math.prod(shape) * item.itemsize, 4096
-    buffer = np.empty(size + page, np.uint8)
-    start = -buffer.ctypes.data % page
-    return buffer[start : start + size].view(item).reshape(shape)
-
-
-def random_normal(case: Case, scale: float, seed: int = 0) -> Array:
-    """Return normal deviates times `scale` in the shape and dtype of `case`."""
-    return _aligned_copy(case, _normal(case, scale, seed))
-
-
-def random_probs(case: Case, scale: float, seed: int = 0, *, log: bool = False) -> Array:
-    """Return the softmax of normal deviates times `scale`, or its logarithm."""
-    values = _normal(case, scale, seed)
-    values -= np.log(np.exp(values).sum(axis=case.axis, keepdims=True))
-    return _aligned_copy(case, values if log else np.exp(values, out=values))
-
-
-def random_uniform(case: Case, low: float, high: float, seed: int = 0) -> Array:
-    """Return numbers between `low` and `high` in the shape and dtype of `case`."""
-    values = np.random.default_rng(seed).random(case.shape, dtype=_drawn_dtype(case))
-    values *= high - low
-    values += low
-    return _aligned_copy(case, values)
-
-
-def random_labels(case: Case, values: tuple[float, float], seed: int = 1) -> Array:
-    """Return one of two values, with equal chances, in the shape and dtype of `case`."""
-    chosen = np.random.default_rng(seed).integers(0, 2, case.shape, np.uint8)
-    return _aligned_copy(case, np.array(values, np.float32)[chosen])
-
-
-def random_classes(case: Case, seed: int = 1) -> Array:
-    """Return one class index (int64) per sample of `case`."""
-    shape = case.shape[: case.axis] + case.shape[case.axis + 1 :]
-    return np.random.default_rng(seed).integers(0, case.shape[case.axis], shape)
-
-
-def _normal(case: Case, scale: float, seed: int) -> Array:
-    values = np.random.default_rng(seed).standard_normal(case.shape, dtype=_drawn_dtype(case))
-    values *= scale
-    return values
-
-
-def _drawn_dtype(case: Case) -> Any:
-    return np.float64 if case.dtype == "float64" else np.float32
-
-
-def _aligned_copy(case: Case, values: Array) -> Array:
-    array = aligned_empty(case.shape, case.dtype)
-    array[...] = values
-    return array
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the dtype of that name; bfloat16 comes from ml_dtypes."""
-    return np.dtype(peers.load("ml_dtypes").bfloat16 if name == "bfloat16" else name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,30 @@ def limit_threads(count: int) -> None:
 def threads() -> int:
     """Return the number of threads that `limit_threads` has set."""
     return int(os.environ["LOGLOSS_NUM_THREADS"])
+
+
+def running_threads() -> int | None:
+    """Return how many threads this process has, if Linux tells."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else None
+
+
+def extra_memory(call: Callable[[], object]) -> int | None:
+    """Return by how many bytes a call raises the peak of the resident memory, if Linux tells."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is in use
+    except OSError:
+        return None
+    before = _status_bytes("VmRSS")
+    call()
+    return max(0, _status_bytes("VmHWM") - before)
+
+
+def _status_bytes(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise LookupError(field)
 
 
 def describe() -> dict[str, Any]:
