@@ -16,8 +16,8 @@ bool is_bfloat16(const py::dtype& dtype) {
 
 // The byte order of a dtype, of its only field for a record.
 char byte_order(const py::dtype& dtype) {
+  if (!dtype.has_fields()) return dtype.byteorder();
   const py::object fields = dtype.attr("fields");
-  if (fields.is_none()) return dtype.byteorder();
   return fields["bfloat16"][py::int_(0)].attr("byteorder").cast<char>();
 }
 
