@@ -88,6 +88,17 @@ RowArray writable_rows_along(const py::array& array, int axis) {
   return rows_along(array, axis);
 }
 
+void check_alike(const RowArray& a, const RowArray& b) {
+  if (a.rows() != b.rows() || a.classes != b.classes || a.dtype != b.dtype) {
+    throw py::value_error("internal: arrays of different shape or dtype");
+  }
+}
+
+void* losses_or_null(const std::optional<py::array>& loss, const RowArray& input) {
+  if (loss_dtype(input.dtype) == DType::float64) return data_or_null<double>(loss, input.rows());
+  return data_or_null<float>(loss, input.rows());
+}
+
 ElementArray elements_of(const py::array& array) {
   const char kind = array.dtype().kind();
   const bool integer = kind == 'i' || kind == 'u' || kind == 'b';
