@@ -16,8 +16,8 @@ bool is_bfloat16(const py::dtype& dtype) {
 
 // The byte order of a dtype, of its only field for a record.
 char byte_order(const py::dtype& dtype) {
+  if (!dtype.has_fields()) return dtype.byteorder();
   const py::object fields = dtype.attr("fields");
-  if (fields.is_none()) return dtype.byteorder();
   return fields["bfloat16"][py::int_(0)].attr("byteorder").cast<char>();
 }
 
@@ -86,6 +86,17 @@ RowArray rows_along(const py::array& array, int axis) {
 RowArray writable_rows_along(const py::array& array, int axis) {
   if (!array.writeable()) throw py::value_error("internal: an output that is read-only");
   return rows_along(array, axis);
+}
+
+void check_alike(const RowArray& a, const RowArray& b) {
+  if (a.rows() != b.rows() || a.classes != b.classes || a.dtype != b.dtype) {
+    throw py::value_error("internal: arrays of different shape or dtype");
+  }
+}
+
+void* losses_or_null(const std::optional<py::array>& loss, const RowArray& input) {
+  if (loss_dtype(input.dtype) == DType::float64) return data_or_null<double>(loss, input.rows());
+  return data_or_null<float>(loss, input.rows());
 }
 
 ElementArray elements_of(const py::array& array) {

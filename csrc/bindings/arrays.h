@@ -25,6 +25,12 @@ RowArray rows_along(const py::array& array, int axis);
 // rows_along of an array that will be written.
 RowArray writable_rows_along(const py::array& array, int axis);
 
+// ValueError unless both have as many rows, classes and the dtype of the other.
+void check_alike(const RowArray& a, const RowArray& b);
+
+// Where the losses of the rows of `input` go: an array of their dtype; null for None.
+void* losses_or_null(const std::optional<py::array>& loss, const RowArray& input);
+
 // An array of any real type as a sequence of its elements, in C order.
 ElementArray elements_of(const py::array& array);
 

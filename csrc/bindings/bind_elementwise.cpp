@@ -9,6 +9,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/bind.h"
+#include "bindings/exact_sum.h"
 #include "cpu/dispatch.h"
 #include "cpu/element_operations.h"
 #include "cpu/float_environment.h"
@@ -68,14 +69,15 @@ void backward(const py::array& grad_output, const py::array& input, const py::ar
   run(kKernels, &task);
 }
 
-// (sum, in_domain): the exact sum of the losses if want_sum, else None, and whether all probabilities lie in [0, 1],
-// for the losses that ask. Computed in `dtype`; writes what is asked for: `loss`, and `grad` times grad_output (one
-// factor for each element) and grad_scale.
+// Writes what is asked for: `loss`, and `grad` times grad_output (one factor for each element) and grad_scale, over the
+// divisor; returns the sum of the losses over the divisor (0 unless want_sum), or None if the loss is one of
+// probabilities and some lie outside [0, 1]. Computed in `dtype`.
 template <Kernels kKernels>
-py::tuple loss(const py::array& input, const py::array& target, const py::dtype& dtype,
-               const std::optional<py::array>& weight, const std::optional<py::array>& pos_weight, bool want_sum,
-               const std::optional<py::array>& loss_out, const std::optional<py::array>& grad,
-               const std::optional<py::array>& grad_output, double grad_scale) {
+std::optional<double> loss(const py::array& input, const py::array& target, const py::dtype& dtype,
+                           const std::optional<py::array>& weight, const std::optional<py::array>& pos_weight,
+                           double divisor, bool want_sum, const std::optional<py::array>& loss_out,
+                           const std::optional<py::array>& grad, const std::optional<py::array>& grad_output,
+                           double grad_scale) {
   const DefaultFloatEnvironment environment;
   Operands operands;
   ElementTask task;
@@ -88,18 +90,17 @@ py::tuple loss(const py::array& input, const py::array& target, const py::dtype&
   task.grad_output = operands.add(grad_output);
   task.loss = operands.add_writable(loss_out);
   task.grad = operands.add_writable(grad);
-  task.grad_scale = grad_scale;
+  task.grad_scale = grad_scale * (1.0 / divisor);
   if (want_sum) task.loss_sum = &sum;
   run(kKernels, &task);
-  return py::make_tuple(want_sum ? std::optional<ExactSum>(sum) : std::nullopt, task.in_domain);
+  return task.in_domain ? std::optional<double>(rounded_quotient(sum, divisor)) : std::nullopt;
 }
 
 template <Kernels kKernels>
 void bind_loss(py::module_& module, const char* name) {
-  module.def(name, &loss<kKernels>, py::arg("input"), py::arg("target"), py::arg("dtype"), py::kw_only(),
-             py::arg("weight") = py::none(), py::arg("pos_weight") = py::none(), py::arg("want_sum") = false,
-             py::arg("loss") = py::none(), py::arg("grad") = py::none(), py::arg("grad_output") = py::none(),
-             py::arg("grad_scale") = 1.0);
+  module.def(name, &loss<kKernels>, py::arg("input"), py::arg("target"), py::arg("dtype"), py::arg("weight"),
+             py::arg("pos_weight"), py::arg("divisor"), py::arg("want_sum"), py::arg("loss") = py::none(),
+             py::arg("grad") = py::none(), py::arg("grad_output") = py::none(), py::arg("grad_scale") = 1.0);
 }
 
 // (position in C order, value) of the first element outside [0, 1] or NaN; position -1 if there is none.

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "bindings/bind.h"
+#include "bindings/exact_sum.h"
 #include "cpu/float_environment.h"
 #include "cpu/operations.h"
 
@@ -95,20 +96,16 @@ double rounded_value(const ExactSum& sum) {
   return sum.value();
 }
 
-// Rounded once; as IEEE division for zeros, infinities and NaN.
-double rounded_quotient(const ExactSum& numerator, const ExactSum& denominator) {
+ExactSum exactly(double value) {
+  ExactSum sum;
+  sum.add(value);
+  return sum;
+}
+
+template <class Denominator>
+double quotient_of(const ExactSum& numerator, Denominator denominator) {
   const DefaultFloatEnvironment environment;
-  const double n = numerator.value(), d = denominator.value();
-  if (!numerator.finite() || !denominator.finite() || n == 0.0 || d == 0.0) return n / d;
-  const auto ordinary = [](double value) { return std::abs(value) > 0x1p-450 && std::abs(value) < 0x1p450; };
-  if (ordinary(n) && ordinary(d)) return baseline::quotient(numerator, denominator);
-  // Python divides integers with one rounding, whatever their size.
-  try {
-    return scaled_integer(numerator).attr("__truediv__")(scaled_integer(denominator)).cast<double>();
-  } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_OverflowError)) throw;
-    return std::copysign(std::numeric_limits<double>::infinity(), n) * (d < 0 ? -1.0 : 1.0);
-  }
+  return rounded_quotient(numerator, denominator);
 }
 
 template <class T>
@@ -123,6 +120,31 @@ void add_products(ExactSum& sum, const Values<T>& a, const Values<T>& b) {
 
 }  // namespace
 
+double rounded_quotient(const ExactSum& numerator, const ExactSum& denominator) {
+  const double n = numerator.value(), d = denominator.value();
+  if (!numerator.finite() || !denominator.finite() || n == 0.0 || d == 0.0) return n / d;
+  if (numerator.equals(n) && denominator.equals(d)) return n / d;
+  const auto ordinary = [](double value) { return std::abs(value) > 0x1p-450 && std::abs(value) < 0x1p450; };
+  if (ordinary(n) && ordinary(d)) return baseline::quotient(numerator, denominator);
+  // Python divides integers with one rounding, whatever their size.
+  const py::gil_scoped_acquire acquire;
+  try {
+    return scaled_integer(numerator).attr("__truediv__")(scaled_integer(denominator)).cast<double>();
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_OverflowError)) throw;
+    return std::copysign(std::numeric_limits<double>::infinity(), n) * (d < 0 ? -1.0 : 1.0);
+  }
+}
+
+double rounded_quotient(const ExactSum& numerator, double denominator) {
+  if (denominator == 1.0) return numerator.value();
+  return rounded_quotient(numerator, exactly(denominator));
+}
+
+double rounded_quotient(double numerator, const ExactSum& denominator) {
+  return rounded_quotient(exactly(numerator), denominator);
+}
+
 void bind_exact_sum(py::module_& module) {
   py::class_<ExactSum>(module, "ExactSum", "A sum of doubles without rounding: the order of additions does not matter.")
       .def(py::init<>())
@@ -136,15 +158,8 @@ void bind_exact_sum(py::module_& module) {
       .def("add_products", &add_products<double>, py::arg("a").noconvert(), py::arg("b").noconvert())
       .def("merge", &ExactSum::merge, py::arg("other"))
       .def("value", &rounded_value)
-      .def("quotient", &rounded_quotient, py::arg("denominator"))
-      .def(
-          "divided_by",
-          [](const ExactSum& a, double divisor) {
-            ExactSum denominator;
-            denominator.add(divisor);
-            return rounded_quotient(a, denominator);
-          },
-          py::arg("divisor"))
+      .def("quotient", &quotient_of<const ExactSum&>, py::arg("denominator"))
+      .def("divided_by", &quotient_of<double>, py::arg("divisor"))
       .def("as_integer_ratio", &as_integer_ratio)
       .def("to_bytes", &to_bytes)
       .def_static("from_bytes", &from_bytes, py::arg("data"))

@@ -12,7 +12,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   logloss::select_isa(isa ? isa : "");
   logloss::bind_runtime(module);
   logloss::bind_exact_sum(module);
-  logloss::bind_targets(module);
+  logloss::bind_class_losses(module);
   logloss::bind_operations(module);
   logloss::bind_elementwise(module);
   auto testing = module.def_submodule("testing", "Inner functions, for the tests and benchmarks.");

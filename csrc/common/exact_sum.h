@@ -49,14 +49,12 @@ class ExactSum {
   }
 
   void merge(const ExactSum& other) {
-    ExactSum addend = other;
-    addend.propagate();
-    propagate();
-    for (int i = 0; i < kLimbs; ++i) limb_[i] += addend.limb_[i];
+    for (int i = 0; i < kLimbs; ++i) limb_[i] += other.limb_[i];
     positive_infinities_ += other.positive_infinities_;
     negative_infinities_ += other.negative_infinities_;
     nans_ += other.nans_;
-    propagate();
+    pending_ += other.pending_ + 1;  // a carried limb is no more than one addition
+    if (pending_ >= kMaxPending) propagate();
   }
 
   bool finite() const { return positive_infinities_ == 0 && negative_infinities_ == 0 && nans_ == 0; }
@@ -80,10 +78,18 @@ class ExactSum {
     return 0;
   }
 
+  // Whether the sum is exactly this finite value.
+  bool equals(double value) const {
+    ExactSum difference = *this;
+    difference.add(-value);
+    return finite() && difference.sign() == 0;
+  }
+
   // The carried form, the same for equal sums: all limbs in [0, 2^32) but the last, which has the sign.
   void propagate() {
     for (int i = 0; i + 1 < kLimbs; ++i) {
       const std::int64_t carry = limb_[i] >> 32;
+      if (carry == 0) continue;  // most limbs of most sums: a carry that waits for the one before takes far longer
       limb_[i] -= carry * (std::int64_t{1} << 32);
       limb_[i + 1] += carry;
     }

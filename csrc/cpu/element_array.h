@@ -36,8 +36,8 @@ struct ElementArray {
   Storage storage = Storage::float32;
   bool byte_swapped = false;
   int dims = 0;
-  std::int64_t shape[kMaxElementDims] = {};
-  std::int64_t stride[kMaxElementDims] = {};
+  std::int64_t shape[kMaxElementDims];
+  std::int64_t stride[kMaxElementDims];
 
   std::int64_t size() const;
 };

@@ -41,7 +41,9 @@ class Batches {
 class Windows {
  public:
   Windows(const RowArray* array, RowWindow::Use use, int workers, bool side_by_side = false) {
-    if (array) windows_.assign(static_cast<std::size_t>(workers), RowWindow(*array, use, side_by_side));
+    if (!array) return;
+    windows_.reserve(static_cast<std::size_t>(workers));
+    for (int i = 0; i < workers; ++i) windows_.emplace_back(*array, use, side_by_side);
   }
   void* const* open(std::int64_t first, int count, int worker) {
     if (windows_.empty()) return nullptr;

@@ -70,6 +70,11 @@ int workers_for(std::int64_t items, std::int64_t elements) {
 
 bool parallel_for(std::int64_t items, int workers, Interrupted interrupted,
                   const std::function<void(std::int64_t item, int worker)>& body) {
+  if (items == 1) {  // a small call: there is nothing to share and no time to end it early
+    const DefaultFloatEnvironment environment;
+    body(0, 0);
+    return true;
+  }
   std::atomic<std::int64_t> next{0};
   std::atomic<bool> stopped{false};
   // Items are handed out in small runs, so that a slow core does not keep the others waiting.

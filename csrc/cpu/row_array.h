@@ -21,8 +21,8 @@ struct RowArray {
   std::int64_t classes = 0;
   std::int64_t class_stride = 0;
   int row_dims = 0;
-  std::int64_t shape[kMaxRowDims] = {};
-  std::int64_t stride[kMaxRowDims] = {};
+  std::int64_t shape[kMaxRowDims];
+  std::int64_t stride[kMaxRowDims];
 
   std::int64_t rows() const;
   // Each row is contiguous, aligned and in native byte order: kernels may work on it where it lies.
@@ -58,8 +58,8 @@ class RowWindow {
   Use use_;
   bool side_by_side_;
   int count_ = 0;
-  void* pointers_[kMaxRows] = {};
-  char* addresses_[kMaxRows] = {};
+  void* pointers_[kMaxRows];
+  char* addresses_[kMaxRows];
   std::vector<char> buffer_;
 };
 

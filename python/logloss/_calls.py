@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _core, _validate
-from logloss._reduction import LossCall, loss_call, upstream
+from logloss._reduction import LossCall, compute_dtype, loss_call, upstream
 from logloss._validate import Array
 
 # ---------------------------------------------------------------------------------- softmax family
@@ -113,7 +113,7 @@ def row_values_backward(
 
 # ------------------------------------------------------------------------------------------ losses
 
-LossKernel = Callable[..., _core.ExactSum | None]
+LossKernel = Callable[..., float | None]
 
 
 class Gradient:
@@ -122,9 +122,8 @@ class Gradient:
     def __init__(
         self, call: LossCall, out: Array | None, input: ArrayLike, others: tuple[Any, ...]
     ) -> None:
-        given = tuple(np.asarray(other) for other in others if other is not None)
         original = np.asarray(input)
-        self.result = _validate.output_array(out, original, others=given)
+        self.result = _validate.output_array(out, original, others=others)
         promoted = call.input.dtype != original.dtype
         self.computed = np.empty(call.input.shape, call.input.dtype) if promoted else self.result
 
@@ -138,7 +137,7 @@ class Gradient:
 
 def loss(kernel: LossKernel, call: LossCall) -> float | Array:
     """The loss alone."""
-    return _run(kernel, call, None, 0.0, None)
+    return _run(kernel, call)
 
 
 def loss_backward(
@@ -146,18 +145,7 @@ def loss_backward(
 ) -> Array:
     """The gradient alone, times `grad_output`."""
     scale, grad_rows = upstream(grad_output, call.reduction, call.shape)
-    if call.input.size:
-        kernel(
-            call.input,
-            call.axis,
-            call.target,
-            weight=call.weight,
-            smoothing=call.smoothing,
-            grad=gradient.computed,
-            grad_output=scale,
-            mean_factor=_mean_factor(call),
-            grad_rows=grad_rows,
-        )
+    _call_kernel(kernel, call, False, None, gradient.computed, scale, grad_rows)
     return gradient.finish()
 
 
@@ -165,50 +153,60 @@ def loss_value_and_grad(
     kernel: LossKernel, call: LossCall, gradient: Gradient
 ) -> tuple[float | Array, Array]:
     """The loss and the gradient of it (of its sum for "none")."""
-    value = _run(kernel, call, gradient.computed, _mean_factor(call), None)
+    value = _run(kernel, call, gradient.computed)
     return value, gradient.finish()
-
-
-def _mean_factor(call: LossCall) -> float:
-    """1, or for "mean" one over the divisor: infinite where nothing has weight."""
-    if call.reduction != "mean":
-        return 1.0
-    one = _core.ExactSum()
-    one.add(np.ones(1))
-    return one.quotient(call.divisor())
 
 
 def _run(
     kernel: LossKernel,
     call: LossCall,
-    grad: Array | None,
-    mean_factor: float,
-    hit: NDArray[np.uint8] | None,
+    grad: Array | None = None,
+    hit: NDArray[np.uint8] | None = None,
 ) -> float | Array:
     per_sample = call.reduction == "none"
+    losses = np.empty(call.shape, compute_dtype(call.input)) if per_sample else None
+    value = _call_kernel(kernel, call, not per_sample, losses, grad, 1.0, None, hit)
     if call.input.size == 0:
         # Sums over no classes: torch gives -0.0 where it negates such a sum.
-        zero = 0.0 if call.indices else -0.0
-        if per_sample:
-            return np.full(call.shape, zero, call.loss_dtype)
-        return zero if call.reduction == "sum" else math.nan
-    losses = np.empty(call.shape, call.loss_dtype) if per_sample else None
-    total = kernel(
-        call.input,
-        call.axis,
-        call.target,
-        weight=call.weight,
-        smoothing=call.smoothing,
-        want_sum=not per_sample,
-        loss=losses,
-        hit=hit,
-        grad=grad,
-        mean_factor=mean_factor,
-    )
+        value = math.nan if call.reduction == "mean" else 0.0 if call.indices else -0.0
+        if losses is not None:
+            losses.fill(value)
     if losses is not None:
         return losses
-    assert total is not None
-    return total.quotient(call.divisor()) if call.reduction == "mean" else total.value()
+    assert value is not None
+    return value
+
+
+def _call_kernel(
+    kernel: LossKernel,
+    call: LossCall,
+    want_sum: bool,
+    loss: Array | None,
+    grad: Array | None,
+    grad_output: float,
+    grad_rows: NDArray[np.float64] | None,
+    hit: NDArray[np.uint8] | None = None,
+) -> float | None:
+    """Run the kernel (by position: names take half as long again); IndexError for a bad target."""
+    try:
+        return kernel(
+            call.input,
+            call.axis,
+            call.target,
+            call.ignore_index,
+            call.weight,
+            call.smoothing,
+            call.reduction == "mean",
+            want_sum,
+            loss,
+            grad,
+            grad_output,
+            grad_rows,
+            hit,
+        )
+    except IndexError as error:
+        classes = call.input.shape[call.axis]
+        raise _validate.bad_class(call.target, error.args[0], classes) from None
 
 
 # -------------------------------------------------------------------------------------- evaluation
@@ -249,14 +247,15 @@ def score_rows(
         probabilities=False,
     )
     hit = np.zeros(call.target.size, np.uint8)
-    losses = np.asarray(_run(_core.cross_entropy, call, None, 0.0, hit)).reshape(-1)
-    valid = (call.target >= 0).view(np.uint8)
+    losses = np.asarray(_run(_core.cross_entropy, call, hit=hit)).reshape(-1)
+    classes = call.target.reshape(-1)
+    valid = classes != call.ignore_index
     if call.weight is None:
         weights = valid.astype(losses.dtype)
     else:
-        # Ignored rows have class -1, which reads the last weight.
-        weights = np.where(valid, call.weight[call.target], 0) if call.weight.size else losses
-    return RowScores(losses, weights, hit, valid)
+        weights = np.zeros_like(losses)
+        weights[valid] = call.weight[classes[valid]]
+    return RowScores(losses, weights, hit, valid.view(np.uint8))
 
 
 def as_bfloat16(array: NDArray[np.uint16]) -> Array:

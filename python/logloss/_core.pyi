@@ -28,10 +28,6 @@ class ExactSum:
     def from_bytes(data: bytes) -> ExactSum: ...
     def __eq__(self, other: object, /) -> bool: ...
 
-def class_rows(
-    target: NDArray[Any], classes: int, ignore_index: int
-) -> tuple[NDArray[np.int64], int, int]: ...
-def weight_of_rows(weight: NDArray[Any], rows: NDArray[np.int64]) -> ExactSum: ...
 def log_softmax(input: NDArray[Any], axis: int, out: NDArray[Any]) -> None: ...
 def softmax(input: NDArray[Any], axis: int, out: NDArray[Any]) -> None: ...
 def log_softmax_backward(
@@ -56,62 +52,60 @@ def cross_entropy(
     input: NDArray[Any],
     axis: int,
     target: NDArray[Any],
-    *,
+    ignore_index: int = -100,
     weight: NDArray[Any] | None = None,
     smoothing: float = 0.0,
+    mean: bool = False,
     want_sum: bool = False,
     loss: NDArray[Any] | None = None,
-    hit: NDArray[np.uint8] | None = None,
     grad: NDArray[Any] | None = None,
     grad_output: float = 1.0,
-    mean_factor: float = 1.0,
     grad_rows: NDArray[np.float64] | None = None,
-) -> ExactSum | None: ...
+    hit: NDArray[np.uint8] | None = None,
+) -> float | None: ...
 def nll_loss(
     input: NDArray[Any],
     axis: int,
     target: NDArray[Any],
-    *,
+    ignore_index: int = -100,
     weight: NDArray[Any] | None = None,
     smoothing: float = 0.0,
+    mean: bool = False,
     want_sum: bool = False,
     loss: NDArray[Any] | None = None,
-    hit: NDArray[np.uint8] | None = None,
     grad: NDArray[Any] | None = None,
     grad_output: float = 1.0,
-    mean_factor: float = 1.0,
     grad_rows: NDArray[np.float64] | None = None,
-) -> ExactSum | None: ...
+    hit: NDArray[np.uint8] | None = None,
+) -> float | None: ...
 def kl_div_with_logits(
     first: NDArray[Any],
     second: NDArray[Any],
     axis: int,
-    *,
     target: NDArray[np.float64] | None = None,
     margin: float = 0.0,
+    divisor: float = 1.0,
     want_sum: bool = False,
     loss: NDArray[Any] | None = None,
     first_grad: NDArray[Any] | None = None,
     second_grad: NDArray[Any] | None = None,
     grad_output: float = 1.0,
-    mean_factor: float = 1.0,
     grad_rows: NDArray[np.float64] | None = None,
-) -> ExactSum | None: ...
+) -> float | None: ...
 def cosine_embedding_loss(
     first: NDArray[Any],
     second: NDArray[Any],
     axis: int,
-    *,
     target: NDArray[np.float64] | None = None,
     margin: float = 0.0,
+    divisor: float = 1.0,
     want_sum: bool = False,
     loss: NDArray[Any] | None = None,
     first_grad: NDArray[Any] | None = None,
     second_grad: NDArray[Any] | None = None,
     grad_output: float = 1.0,
-    mean_factor: float = 1.0,
     grad_rows: NDArray[np.float64] | None = None,
-) -> ExactSum | None: ...
+) -> float | None: ...
 def sigmoid(input: NDArray[Any], out: NDArray[Any]) -> None: ...
 def sigmoid_backward(grad_output: NDArray[Any], input: NDArray[Any], out: NDArray[Any]) -> None: ...
 def log_sigmoid(input: NDArray[Any], out: NDArray[Any]) -> None: ...
@@ -122,52 +116,52 @@ def binary_cross_entropy(
     input: NDArray[Any],
     target: NDArray[Any],
     dtype: np.dtype[Any],
-    *,
-    weight: NDArray[Any] | None = None,
-    pos_weight: NDArray[Any] | None = None,
-    want_sum: bool = False,
+    weight: NDArray[Any] | None,
+    pos_weight: NDArray[Any] | None,
+    divisor: float,
+    want_sum: bool,
     loss: NDArray[Any] | None = None,
     grad: NDArray[Any] | None = None,
     grad_output: NDArray[Any] | None = None,
     grad_scale: float = 1.0,
-) -> tuple[ExactSum | None, bool]: ...
+) -> float | None: ...
 def binary_cross_entropy_with_logits(
     input: NDArray[Any],
     target: NDArray[Any],
     dtype: np.dtype[Any],
-    *,
-    weight: NDArray[Any] | None = None,
-    pos_weight: NDArray[Any] | None = None,
-    want_sum: bool = False,
+    weight: NDArray[Any] | None,
+    pos_weight: NDArray[Any] | None,
+    divisor: float,
+    want_sum: bool,
     loss: NDArray[Any] | None = None,
     grad: NDArray[Any] | None = None,
     grad_output: NDArray[Any] | None = None,
     grad_scale: float = 1.0,
-) -> tuple[ExactSum | None, bool]: ...
+) -> float | None: ...
 def kl_div(
     input: NDArray[Any],
     target: NDArray[Any],
     dtype: np.dtype[Any],
-    *,
-    weight: NDArray[Any] | None = None,
-    pos_weight: NDArray[Any] | None = None,
-    want_sum: bool = False,
+    weight: NDArray[Any] | None,
+    pos_weight: NDArray[Any] | None,
+    divisor: float,
+    want_sum: bool,
     loss: NDArray[Any] | None = None,
     grad: NDArray[Any] | None = None,
     grad_output: NDArray[Any] | None = None,
     grad_scale: float = 1.0,
-) -> tuple[ExactSum | None, bool]: ...
+) -> float | None: ...
 def kl_div_log_target(
     input: NDArray[Any],
     target: NDArray[Any],
     dtype: np.dtype[Any],
-    *,
-    weight: NDArray[Any] | None = None,
-    pos_weight: NDArray[Any] | None = None,
-    want_sum: bool = False,
+    weight: NDArray[Any] | None,
+    pos_weight: NDArray[Any] | None,
+    divisor: float,
+    want_sum: bool,
     loss: NDArray[Any] | None = None,
     grad: NDArray[Any] | None = None,
     grad_output: NDArray[Any] | None = None,
     grad_scale: float = 1.0,
-) -> tuple[ExactSum | None, bool]: ...
+) -> float | None: ...
 def first_outside_unit_interval(array: NDArray[Any]) -> tuple[int, float]: ...

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from logloss import _core, _validate
-from logloss._reduction import common_dtype, mean_of
+from logloss._reduction import common_dtype
 from logloss._validate import Array
 
 # --------------------------------------------------------------------------------------- functions
@@ -46,7 +46,7 @@ def function_backward(
 
 # ------------------------------------------------------------------------------------------ losses
 
-LossKernel = Callable[..., tuple[_core.ExactSum | None, bool]]
+LossKernel = Callable[..., float | None]
 
 
 @dataclass(slots=True)
@@ -54,8 +54,8 @@ class ElementCall:
     """
     A checked call of an element-wise loss: operands of one shape, computed in `dtype`.
 
-    `divisor` is what "mean" and "batchmean" divide by. `probabilities` says that the kernel reports
-    values outside [0, 1].
+    The sum of the losses, and every gradient, is divided by `divisor`. A kernel of losses of
+    probabilities returns None where some are none.
     """
 
     kernel: LossKernel
@@ -66,36 +66,45 @@ class ElementCall:
     pos_weight: Array | None
     reduction: str
     divisor: int
-    probabilities: bool
 
-    def run(self, **wanted: Any) -> _core.ExactSum | None:
+    def run(
+        self,
+        *,
+        want_sum: bool = False,
+        loss: Array | None = None,
+        grad: Array | None = None,
+        grad_output: Array | None = None,
+        grad_scale: float = 1.0,
+    ) -> float:
         """Run the kernel; ValueError for probabilities that are none."""
-        total, in_domain = self.kernel(
+        value = self.kernel(
             self.input,
             self.target,
             self.dtype,
-            weight=self.weight,
-            pos_weight=self.pos_weight,
-            **wanted,
+            self.weight,
+            self.pos_weight,
+            self.divisor,
+            want_sum,
+            loss,
+            grad,
+            grad_output,
+            grad_scale,
         )
-        if not in_domain:
-            for name, array in (("input", self.input), ("target", self.target)):
-                position, value = _core.first_outside_unit_interval(array)
-                if position >= 0:
-                    raise _validate.not_a_probability(name, array, position, value)
-        return total
+        if value is None:
+            raise self._no_probability()
+        return value
 
     def check_probabilities(self) -> None:
         """Refuse values that the kernel would only find after it has written gradients."""
-        if self.probabilities and self.input.size:
+        if self.kernel is _core.binary_cross_entropy and self.input.size:
             self.run()
 
-    @property
-    def grad_scale(self) -> float:
-        """1, or one over the divisor of the mean."""
-        if self.reduction in ("none", "sum"):
-            return 1.0
-        return 1.0 / self.divisor if self.divisor else math.inf
+    def _no_probability(self) -> ValueError:
+        position, value = _core.first_outside_unit_interval(self.input)
+        if position >= 0:
+            return _validate.not_a_probability("input", self.input, position, value)
+        position, value = _core.first_outside_unit_interval(self.target)
+        return _validate.not_a_probability("target", self.target, position, value)
 
 
 def binary_call(
@@ -120,8 +129,7 @@ def binary_call(
         _validate.broadcast_weight("weight", weight, x.shape),
         _validate.broadcast_weight("pos_weight", pos_weight, x.shape),
         reduction,
-        x.size,
-        kernel is _core.binary_cross_entropy,
+        x.size if reduction == "mean" else 1,
     )
 
 
@@ -133,22 +141,24 @@ def kl_div_call(
     t = _validate.float_array("target", target)
     _validate.check_reduction(reduction, _validate.KL_REDUCTIONS)
     shape = _validate.broadcast_shape(x, t)
-    elements = math.prod(shape)
     dtype = common_dtype(x, t)
     if x.shape != shape and dtype.itemsize == 2:
-        dtype = np.dtype(
-            np.float32
-        )  # the gradients of one element are added before they are rounded
+        # The gradients of one element are added before they are rounded.
+        dtype = np.dtype(np.float32)
+    divisor = 1
+    if reduction == "mean":
+        divisor = math.prod(shape)
+    elif reduction == "batchmean" and x.ndim:
+        divisor = x.shape[0]
     return ElementCall(
         _core.kl_div_log_target if log_target else _core.kl_div,
-        np.broadcast_to(x, shape),
-        np.broadcast_to(t, shape),
+        x if x.shape == shape else np.broadcast_to(x, shape),
+        t if t.shape == shape else np.broadcast_to(t, shape),
         dtype,
         None,
         None,
         reduction,
-        (x.shape[0] if x.ndim else 1) if reduction == "batchmean" else elements,
-        probabilities=False,
+        divisor,
     )
 
 
@@ -166,7 +176,7 @@ def loss_backward(
     if call.input.size:
         if out is not None:
             call.check_probabilities()
-        call.run(grad=gradient.computed, grad_output=each, grad_scale=scale * call.grad_scale)
+        call.run(grad=gradient.computed, grad_output=each, grad_scale=scale)
     return gradient.finish()
 
 
@@ -177,21 +187,17 @@ def loss_value_and_grad(
     gradient = _Gradient(call, input, out, None)
     if out is not None:
         call.check_probabilities()
-    value = _run(call, grad=gradient.computed, grad_scale=call.grad_scale)
+    value = _run(call, gradient.computed)
     return value, gradient.finish()
 
 
-def _run(call: ElementCall, **gradient: Any) -> float | Array:
+def _run(call: ElementCall, grad: Array | None = None) -> float | Array:
     per_element = call.reduction == "none"
     losses = _empty_losses(call) if per_element else None
-    if call.input.size == 0:
-        total: _core.ExactSum | None = _core.ExactSum()
-    else:
-        total = call.run(want_sum=not per_element, loss=losses, **gradient)
-    if losses is not None:
-        return losses
-    assert total is not None
-    return total.value() if call.reduction == "sum" else mean_of(total, call.divisor)
+    value = 0.0 if call.divisor else math.nan
+    if call.input.size:
+        value = call.run(want_sum=not per_element, loss=losses, grad=grad)
+    return value if losses is None else losses
 
 
 def _empty_losses(call: ElementCall) -> Array:

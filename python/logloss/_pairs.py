@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from logloss import _core, _validate
-from logloss._reduction import in_common_dtype, mean_of, upstream
+from logloss._reduction import compute_dtype, in_common_dtype, upstream
 from logloss._validate import Array
 
-PairKernel = Callable[..., _core.ExactSum | None]
+PairKernel = Callable[..., float | None]
 
 
 @dataclass(slots=True)
@@ -23,8 +23,8 @@ class PairCall:
     """
     A checked call: rows of `first` and `second` along `axis`, of one shape and dtype.
 
-    `shape` is that of the losses, `divisor` what "mean" and "batchmean" divide by, `options` what
-    the kernel takes besides.
+    `shape` is that of the losses. The sum of the losses, and every gradient, is divided by
+    `divisor`. `target` and `margin` are cosine_embedding_loss's.
     """
 
     kernel: PairKernel
@@ -34,14 +34,8 @@ class PairCall:
     reduction: str
     shape: tuple[int, ...]
     divisor: int
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def mean_factor(self) -> float:
-        """1, or one over the divisor of the mean."""
-        if self.reduction in ("none", "sum"):
-            return 1.0
-        return 1.0 / self.divisor if self.divisor else math.inf
+    target: NDArray[np.float64] | None = None
+    margin: float = 0.0
 
 
 def divergence_call(input: ArrayLike, target: ArrayLike, reduction: str, axis: Any) -> PairCall:
@@ -59,7 +53,7 @@ def divergence_call(input: ArrayLike, target: ArrayLike, reduction: str, axis: A
         position,
         reduction,
         x.shape[:position] + x.shape[position + 1 :],
-        x.shape[0] if reduction == "batchmean" else x.size,
+        {"mean": x.size, "batchmean": x.shape[0]}.get(reduction, 1),
     )
 
 
@@ -84,11 +78,9 @@ def cosine_call(
         len(rows),
         reduction,
         rows,
-        math.prod(rows),
-        {
-            "target": np.ascontiguousarray(np.broadcast_to(y, rows)),
-            "margin": _validate.number("margin", margin),
-        },
+        math.prod(rows) if reduction == "mean" else 1,
+        np.ascontiguousarray(np.broadcast_to(y, rows)),
+        _validate.number("margin", margin),
     )
 
 
@@ -103,8 +95,7 @@ class PairGradient:
         others: tuple[ArrayLike, ...],
     ) -> None:
         original = np.asarray(input)
-        given = tuple(np.asarray(other) for other in others)
-        self.result = _validate.output_array(out, original, others=given)
+        self.result = _validate.output_array(out, original, others=others)
         self.repeated = original.shape != computed_from.shape
         direct = not self.repeated and original.dtype == computed_from.dtype
         self.computed = (
@@ -135,41 +126,49 @@ def loss_backward(
 ) -> None:
     """Compute the gradients, times `grad_output`, of the sides that are given."""
     scale, grad_rows = upstream(grad_output, call.reduction, call.shape)
-    _call_kernel(
-        call,
-        first_grad=first and first.computed,
-        second_grad=second and second.computed,
-        grad_output=scale,
-        mean_factor=call.mean_factor,
-        grad_rows=grad_rows,
-    )
+    _call_kernel(call, False, None, first, second, scale, grad_rows)
 
 
 def loss_value_and_grad(
     call: PairCall, first: PairGradient | None, second: PairGradient | None
 ) -> float | Array:
     """Compute the loss, and the gradients of it (of its sum for "none")."""
-    return _run(
-        call,
-        first_grad=first and first.computed,
-        second_grad=second and second.computed,
-        mean_factor=call.mean_factor,
-    )
+    return _run(call, first, second)
 
 
-def _run(call: PairCall, **gradients: Any) -> float | Array:
-    dtype = np.float64 if call.first.dtype.itemsize == 8 else np.float32
-    losses = np.zeros(call.shape, dtype) if call.reduction == "none" else None
-    total = _call_kernel(call, want_sum=losses is None, loss=losses, **gradients)
-    if losses is not None:
-        return losses
-    return total.value() if call.reduction == "sum" else mean_of(total, call.divisor)
+def _run(
+    call: PairCall, first: PairGradient | None = None, second: PairGradient | None = None
+) -> float | Array:
+    losses = np.zeros(call.shape, compute_dtype(call.first)) if call.reduction == "none" else None
+    value = _call_kernel(call, losses is None, losses, first, second)
+    return value if losses is None else losses
 
 
-def _call_kernel(call: PairCall, **wanted: Any) -> _core.ExactSum:
+def _call_kernel(
+    call: PairCall,
+    want_sum: bool,
+    loss: Array | None,
+    first: PairGradient | None,
+    second: PairGradient | None,
+    grad_output: float = 1.0,
+    grad_rows: NDArray[np.float64] | None = None,
+) -> float:
     """Run the kernel; without rows, or without classes to compare, there is nothing to add."""
     nothing = math.prod(call.shape) == 0
     if nothing or (call.first.size == 0 and call.kernel is _core.kl_div_with_logits):
-        return _core.ExactSum()
-    total = call.kernel(call.first, call.second, call.axis, **call.options, **wanted)
-    return total or _core.ExactSum()
+        return 0.0 if call.divisor else math.nan
+    value = call.kernel(
+        call.first,
+        call.second,
+        call.axis,
+        call.target,
+        call.margin,
+        call.divisor,
+        want_sum,
+        loss,
+        first and first.computed,
+        second and second.computed,
+        grad_output,
+        grad_rows,
+    )
+    return 0.0 if value is None else value

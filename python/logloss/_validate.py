@@ -123,6 +123,15 @@ def check_ignore_index(ignore_index: Any) -> int:
         raise TypeError(f"ignore_index: got {got}, expected an integer") from None
 
 
+def no_ignored_probabilities(ignore_index: int) -> None:
+    """ValueError for an `ignore_index` that could be a class."""
+    if ignore_index >= 0:
+        raise ValueError(
+            f"ignore_index: got {ignore_index}, expected a negative one: class probabilities "
+            "ignore none"
+        )
+
+
 def class_weight(weight: Any, classes: int, dtype: np.dtype[Any]) -> Array:
     """`weight` as one number for each class, of the dtype that the kernel computes in."""
     array = real_array("weight", weight, dtype)
@@ -239,12 +248,13 @@ def bad_class(target: Array, first_bad: int, classes: int) -> IndexError:
 
 
 def output_array(
-    out: Any, input: Array, *, may_alias: tuple[Array, ...] = (), others: tuple[Array, ...] = ()
+    out: Any, input: Array, *, may_alias: tuple[Array, ...] = (), others: tuple[Any, ...] = ()
 ) -> Array:
     """
     `out`, or a new array like `input`.
 
-    `out` may be one of `may_alias` itself; a part of one, or any of `others`, it must not touch.
+    `out` may be one of `may_alias` itself; a part of one, or any array of `others`, it must not
+    touch.
     """
     if out is None:
         dtype = input.dtype if input.dtype.isnative else input.dtype.newbyteorder("=")
@@ -264,7 +274,7 @@ def output_array(
         if not _same_elements(out, other) and _overlap(out, other):
             raise ValueError("out: got an array that overlaps an argument in part")
     for other in others:
-        if _overlap(out, other):
+        if other is not None and _overlap(out, np.asarray(other)):
             raise ValueError("out: got an array that overlaps another argument")
     return out
 
