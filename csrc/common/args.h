@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "common/row_stats.h"
+
 namespace logloss {
 
 inline constexpr int kMaxRows = 64;
@@ -23,6 +25,26 @@ struct SecondSweep {
   bool past_caches = false;
   // How many elements ahead of the first sweep memory is asked for.
   std::int64_t ahead = 4096;
+  // The statistics of the rows, where the first sweep has been made; else null.
+  const RowStats* stats = nullptr;
+  // The classes that are written.
+  std::int64_t begin = 0;
+  std::int64_t end = INT64_MAX;
+};
+
+// One chunk of a long row: the statistic of n elements at x.
+inline constexpr std::int64_t kChunkElements = 65536;
+struct ChunkBatch {
+  const void* x;
+  std::int64_t n;
+  RowStats* stats;
+};
+
+// The chunks of one row: stats[0] becomes the statistic of the row, unless that takes another sweep.
+struct ChunkJoin {
+  RowStats* stats;
+  std::int64_t chunks;
+  bool* joined;
 };
 
 // softmax, log_softmax and their gradients: row by row from `input` (and `grad_output`) to `output`.

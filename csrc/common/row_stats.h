@@ -6,7 +6,7 @@
 
 #include "common/platform.h"
 
-namespace logloss::LOGLOSS_LEVEL {
+namespace logloss {
 
 // With K = exponent, an integer near max log2 e, and a fixed headroom H:
 //   sum_j e^(x_j - shift) = 2^(K - H) (rest + 2^(H - K) e^(max - shift)),
@@ -24,6 +24,8 @@ struct RowStats {
   double mass;
   std::int64_t ties;  // how many elements equal the maximum
 };
+
+namespace LOGLOSS_LEVEL {
 
 // `linear` and `mass` about one maximum, and about a larger one: sum v (M - x) = sum v (m - x) + (M - m) sum v.
 // For v >= 0 every term is non-negative: nothing cancels.
@@ -47,4 +49,5 @@ struct LinearSums {
   }
 };
 
-}  // namespace logloss::LOGLOSS_LEVEL
+}  // namespace LOGLOSS_LEVEL
+}  // namespace logloss

@@ -122,8 +122,10 @@ class CrossEntropyKernel {
     if (!batch_.target) return;
     for (int row = 0; row < batch_.rows; ++row) {
       S* grad = static_cast<S*>(batch_.grad[row]);
+      const std::int64_t t = batch_.target[row];
       if (!ignored(row)) {
-        store_one(grad + batch_.target[row] * batch_.class_stride, target_grad[row]);
+        const bool here = batch_.second_sweep.begin <= t && t < batch_.second_sweep.end;
+        if (here) store_one(grad + t * batch_.class_stride, target_grad[row]);
       } else if (rows_.side_by_side()) {
         for (std::int64_t c = 0; c < batch_.classes; ++c) grad[c * batch_.class_stride] = S{};
       }

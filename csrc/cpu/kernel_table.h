@@ -59,6 +59,8 @@ struct KernelTable {
   KernelsByDType<RowValueBatch> logsumexp_backward;
   KernelsByDType<CrossEntropyBatch> cross_entropy;
   KernelsByDType<NllLossBatch> nll_loss;
+  KernelsByDType<ChunkBatch> sweep_chunk;
+  KernelsByDType<ChunkJoin> join_chunks;
 
   // For tests: the functions of vec_math.h, and a bare maximum as the measure of read bandwidth.
   ElementwiseKernel<float> exp_float, log_float, log1p_float;

@@ -4,6 +4,7 @@
 #include "cpu/cross_entropy.h"
 #include "cpu/kernel_groups.h"
 #include "cpu/log_softmax.h"
+#include "cpu/long_rows.h"
 #include "cpu/nll_loss.h"
 
 #define LOGLOSS_JOIN_(a, b) a##b
@@ -46,6 +47,8 @@ constexpr KernelTable kTable = {
     .logsumexp_backward = LOGLOSS_BY_DTYPE(logsumexp_backward),
     .cross_entropy = LOGLOSS_BY_DTYPE(cross_entropy),
     .nll_loss = LOGLOSS_BY_DTYPE(nll_loss),
+    .sweep_chunk = LOGLOSS_BY_DTYPE(sweep_chunk_alone),
+    .join_chunks = LOGLOSS_BY_DTYPE(join_chunks),
     .exp_float = exp_of<float>,
     .log_float = log_of<float>,
     .log1p_float = log1p_of<float>,

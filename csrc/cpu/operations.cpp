@@ -10,31 +10,89 @@
 namespace logloss {
 namespace {
 
-// The rows of `input` in batches: body(first_row, rows, worker).
+// What one call of a kernel works on: `rows` rows from `first` on, and the classes that it writes.
+struct Part {
+  std::int64_t first;
+  int rows;
+  int worker;
+  std::int64_t begin = 0;
+  std::int64_t end = INT64_MAX;
+};
+
+// The rows of `input` in batches. Where rows are too few and too long to keep all threads busy, the first sweep goes
+// over chunks of rows, and each batch is one row and the chunk of it that is written.
 class Batches {
  public:
   explicit Batches(const RowArray& input)
-      : rows_(input.rows()),
+      : input_(input),
+        rows_(input.rows()),
         per_batch_(rows_per_batch(input)),
-        batches_((rows_ + per_batch_ - 1) / per_batch_),
-        workers_(workers_for(batches_, rows_ * input.classes)) {}
+        workers_(workers_for((rows_ + per_batch_ - 1) / per_batch_, rows_ * input.classes)) {}
+  // For an operation that may be cut within rows, in what it reads and in `output`, null if there is none.
+  Batches(const RowArray& input, const RowArray* output) : Batches(input) {
+    const int threads = workers_for(rows_ * chunks(), rows_ * input.classes);
+    const bool in_place = output && (!output->direct() || output->data == input.data);
+    split_ = threads > 1 && rows_ < kRowsPerThread * threads && chunks() > 1 && input.direct() && !in_place;
+    if (!split_) return;
+    writes_ = output;
+    per_batch_ = 1;
+    workers_ = threads;
+  }
 
   int workers() const { return workers_; }
   int per_batch() const { return per_batch_; }
+  // The statistics from `first` on; null where rows are not split.
+  const RowStats* stats(std::int64_t first) const { return stats_.empty() ? nullptr : &stats_[first * chunks()]; }
 
+  // body(part)
   template <class Body>
-  bool run(Interrupted interrupted, Body body) const {
-    return parallel_for(batches_, workers_, interrupted, [&](std::int64_t batch, int worker) {
-      const std::int64_t first = batch * per_batch_;
-      body(first, static_cast<int>(std::min<std::int64_t>(per_batch_, rows_ - first)), worker);
+  bool run(Interrupted interrupted, Body body) {
+    if (split_ && !sweep_chunks(interrupted)) return false;
+    const std::int64_t parts = writes_ && !stats_.empty() ? chunks() : 1;
+    const std::int64_t batches = (rows_ + per_batch_ - 1) / per_batch_;
+    return parallel_for(batches * parts, workers_, interrupted, [&](std::int64_t item, int worker) {
+      const std::int64_t first = item / parts * per_batch_;
+      Part part{first, static_cast<int>(std::min<std::int64_t>(per_batch_, rows_ - first)), worker};
+      if (parts > 1) {
+        part.begin = item % parts * kChunkElements;
+        part.end = part.begin + kChunkElements;
+      }
+      body(part);
     });
   }
 
  private:
+  // From this many rows for each thread on, whole rows keep all threads busy.
+  static constexpr std::int64_t kRowsPerThread = 4;
+
+  std::int64_t chunks() const { return (input_.classes + kChunkElements - 1) / kChunkElements; }
+
+  // False if interrupted. Rows that take more than one sweep leave stats_ empty: they are swept whole.
+  bool sweep_chunks(Interrupted interrupted) {
+    const KernelTable& table = kernels();
+    stats_.resize(static_cast<std::size_t>(rows_ * chunks()));
+    const bool finished = parallel_for(rows_ * chunks(), workers_, interrupted, [&](std::int64_t item, int) {
+      const std::int64_t start = item % chunks() * kChunkElements;
+      char* row;
+      input_.addresses(item / chunks(), 1, &row);
+      table.sweep_chunk[input_.dtype](
+          {row + start * item_size(input_.dtype), std::min(input_.classes - start, kChunkElements), &stats_[item]});
+    });
+    bool joined = true;
+    for (std::int64_t row = 0; finished && joined && row < rows_; ++row) {
+      table.join_chunks[input_.dtype]({&stats_[row * chunks()], chunks(), &joined});
+    }
+    if (!joined) stats_.clear();
+    return finished;
+  }
+
+  const RowArray& input_;
   std::int64_t rows_;
   int per_batch_;
-  std::int64_t batches_;
   int workers_;
+  bool split_ = false;
+  bool writes_ = false;
+  std::vector<RowStats> stats_;  // of each chunk, and then of each row where its first chunk was
 };
 
 // A window on one array for each worker; an absent array gives null pointers.
@@ -66,15 +124,23 @@ class SecondSweeps {
       : past_caches_(output && output->direct() && output->data != input.data &&
                      input.classes * item_size(input.dtype) >= kShortestStream &&
                      input.rows() * input.classes * item_size(input.dtype) > kMostInCaches),
+        batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
         kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kVectorBytes) {
     if (output && kept_bytes_ <= kMostKept) kept_.resize(static_cast<std::size_t>(batches.workers()));
   }
-  SecondSweep of(int worker) {
-    if (kept_.empty()) return {nullptr, past_caches_};
-    std::unique_ptr<char[]>& kept = kept_[static_cast<std::size_t>(worker)];
+  SecondSweep of(const Part& part) {
+    SecondSweep sweep;
+    sweep.past_caches = past_caches_;
+    sweep.stats = batches_.stats(part.first);
+    sweep.begin = part.begin;
+    sweep.end = part.end;
+    if (kept_.empty() || sweep.stats) return sweep;
+    std::unique_ptr<char[]>& kept = kept_[static_cast<std::size_t>(part.worker)];
     if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_));
-    return {kept.get(), past_caches_, batch_elements_};
+    sweep.kept = kept.get();
+    sweep.ahead = batch_elements_;
+    return sweep;
   }
 
  private:
@@ -84,6 +150,7 @@ class SecondSweeps {
   static constexpr std::int64_t kMostKept = 1024 * 1024;
 
   bool past_caches_;
+  const Batches& batches_;
   std::int64_t batch_elements_;
   std::int64_t kept_bytes_;
   std::vector<std::unique_ptr<char[]>> kept_;
@@ -101,8 +168,11 @@ class LossesByWorker {
 
   // body(where the losses of the batch go: null if nobody wants them)
   template <class Body>
-  void add_batch(std::int64_t first, int rows, int which, Body body) {
-    Worker& worker = workers_[static_cast<std::size_t>(which)];
+  void add_batch(const Part& part, Body body) {
+    if (part.begin > 0) return body(nullptr);  // the losses of these rows are another part's
+    const std::int64_t first = part.first;
+    const int rows = part.rows;
+    Worker& worker = workers_[static_cast<std::size_t>(part.worker)];
     if (waits_) {
       if (!worker.losses) worker.losses = std::make_unique_for_overwrite<double[]>(kMaxElements);
       if (worker.waiting + rows > kMaxElements) add_waiting(&worker);
@@ -162,17 +232,18 @@ void set_losses(Batch* batch, const RowLosses& losses, void* loss, std::int64_t 
 
 // cross_entropy and nll_loss: fill(batch, probs, first) sets what their batches differ in.
 template <class Batch, class Fill>
-bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, bool side_by_side,
+bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, bool side_by_side, bool splits,
                     Interrupted interrupted, Fill fill) {
   const Kernel<Batch> kernel = kernels[task.input.dtype];
-  const Batches batches(task.input);
+  Batches batches = splits ? Batches(task.input, task.grad) : Batches(task.input);
   Windows input(&task.input, RowWindow::Use::read, batches.workers(), side_by_side);
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
   Windows grad(task.grad, RowWindow::Use::write, batches.workers(), side_by_side);
   SecondSweeps second_sweeps(task.input, task.grad, batches);
   LossesByWorker losses(task.input.dtype, task, task.input.rows(), batches.workers());
-  const bool finished = batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
-    losses.add_batch(first, rows, worker, [&](void* loss) {
+  const bool finished = batches.run(interrupted, [&](const Part& part) {
+    const auto [first, rows, worker, begin, end] = part;
+    losses.add_batch(part, [&](void* loss) {
       Batch batch{};
       batch.rows = rows;
       batch.classes = task.input.classes;
@@ -180,9 +251,9 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
       batch.target = task.target ? task.target + first : nullptr;
       batch.weight = task.weight;
       batch.grad = grad.open(first, rows, worker);
-      batch.second_sweep = second_sweeps.of(worker);
+      batch.second_sweep = second_sweeps.of(part);
       set_losses(&batch, task, loss, first);
-      fill(batch, probs.open(first, rows, worker), first);
+      fill(batch, probs.open(first, rows, worker), part);
       kernel(batch);
       grad.close(worker);
     });
@@ -202,14 +273,15 @@ struct PairRows {
 template <class Batch, class Fill>
 bool run_pair_loss(const KernelsByDType<Batch>& kernels, const PairLossTask& task, Interrupted interrupted, Fill fill) {
   const Kernel<Batch> kernel = kernels[task.first.dtype];
-  const Batches batches(task.first);
+  Batches batches(task.first);
   Windows first_rows(&task.first, RowWindow::Use::read, batches.workers());
   Windows second_rows(&task.second, RowWindow::Use::read, batches.workers());
   Windows first_grads(task.first_grad, RowWindow::Use::write, batches.workers());
   Windows second_grads(task.second_grad, RowWindow::Use::write, batches.workers());
   LossesByWorker losses(task.first.dtype, task, task.first.rows(), batches.workers());
-  const bool finished = batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
-    losses.add_batch(first, rows, worker, [&](void* loss) {
+  const bool finished = batches.run(interrupted, [&](const Part& part) {
+    const auto [first, rows, worker, begin, end] = part;
+    losses.add_batch(part, [&](void* loss) {
       Batch batch{};
       batch.rows = rows;
       set_losses(&batch, task, loss, first);
@@ -232,14 +304,15 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   // The gradients take contiguous rows only.
   const bool side_by_side = !grad_output && input.side_by_side();
   const Kernel<SoftmaxBatch> kernel = kernels[input.dtype];
-  const Batches batches(input);
+  Batches batches = grad_output ? Batches(input) : Batches(input, &output);
   Windows inputs(&input, RowWindow::Use::read, batches.workers(), side_by_side);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers(), side_by_side);
   SecondSweeps second_sweeps(input, &output, batches);
-  return batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
+  return batches.run(interrupted, [&](const Part& part) {
+    const auto [first, rows, worker, begin, end] = part;
     kernel({rows, input.classes, side_by_side ? kMaxRows : 1, inputs.open(first, rows, worker),
-            grads.open(first, rows, worker), outputs.open(first, rows, worker), second_sweeps.of(worker)});
+            grads.open(first, rows, worker), outputs.open(first, rows, worker), second_sweeps.of(part)});
     outputs.close(worker);
   });
 }
@@ -247,23 +320,26 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
 bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, double* values,
                     Interrupted interrupted) {
   const Kernel<RowValueBatch> kernel = kernels[input.dtype];
-  const Batches batches(input);
+  Batches batches = &kernels == &logloss::kernels().logsumexp ? Batches(input, nullptr) : Batches(input);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
-  return batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
-    kernel({rows, input.classes, inputs.open(first, rows, worker), values + first, nullptr, nullptr, {}});
+  SecondSweeps sweeps(input, nullptr, batches);
+  return batches.run(interrupted, [&](const Part& part) {
+    const auto [first, rows, worker, begin, end] = part;
+    kernel({rows, input.classes, inputs.open(first, rows, worker), values + first, nullptr, nullptr, sweeps.of(part)});
   });
 }
 
 bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input,
                              const double* grad_output, const RowArray& output, Interrupted interrupted) {
   const Kernel<RowValueBatch> kernel = kernels[input.dtype];
-  const Batches batches(input);
+  Batches batches = &kernels == &logloss::kernels().logsumexp_backward ? Batches(input, &output) : Batches(input);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers());
   SecondSweeps second_sweeps(input, &output, batches);
-  return batches.run(interrupted, [&](std::int64_t first, int rows, int worker) {
+  return batches.run(interrupted, [&](const Part& part) {
+    const auto [first, rows, worker, begin, end] = part;
     kernel({rows, input.classes, inputs.open(first, rows, worker), nullptr, grad_output + first,
-            outputs.open(first, rows, worker), second_sweeps.of(worker)});
+            outputs.open(first, rows, worker), second_sweeps.of(part)});
     outputs.close(worker);
   });
 }
@@ -271,17 +347,19 @@ bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const
 bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
   // Linear sums over the classes are made of contiguous rows only.
   const bool side_by_side = task.target && task.smoothing == 0.0 && task.input.side_by_side();
-  return run_class_loss(kernels().cross_entropy, task, side_by_side, interrupted,
-                        [&](CrossEntropyBatch& batch, void* const* probs, std::int64_t first) {
+  const bool splits = task.target && task.smoothing == 0.0;
+  return run_class_loss(kernels().cross_entropy, task, side_by_side, splits, interrupted,
+                        [&](CrossEntropyBatch& batch, void* const* probs, const Part& part) {
                           batch.class_stride = side_by_side ? kMaxRows : 1;
                           batch.probs = probs;
                           batch.smoothing = task.smoothing;
-                          batch.hit = task.hit ? task.hit + first : nullptr;
+                          batch.hit = task.hit && part.begin == 0 ? task.hit + part.first : nullptr;
                         });
 }
 
 bool run_nll_loss(const ClassLossTask& task, Interrupted interrupted) {
-  return run_class_loss(kernels().nll_loss, task, false, interrupted, [](NllLossBatch&, void* const*, std::int64_t) {});
+  return run_class_loss(kernels().nll_loss, task, false, false, interrupted,
+                        [](NllLossBatch&, void* const*, const Part&) {});
 }
 
 bool run_kl_div_with_logits(const PairLossTask& task, Interrupted interrupted) {

@@ -7,14 +7,15 @@
 
 #include <cstdint>
 
+#include "common/args.h"
 #include "cpu/simd.h"
 #include "cpu/vec_math.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
-inline constexpr int kTile = 8 * kLanes;             // elements added as one tree
-inline constexpr int kBlock = 8 * kTile;             // elements whose maximum is taken while they lie in L1
-inline constexpr std::int64_t kChunk = 64 * kBlock;  // elements between two merges; any thread may take a chunk
+inline constexpr int kTile = 8 * kLanes;                // elements added as one tree
+inline constexpr int kBlock = 8 * kTile;                // elements whose maximum is taken while they lie in L1
+inline constexpr std::int64_t kChunk = kChunkElements;  // elements between two merges; any thread may take a chunk
 
 template <class T>
 inline constexpr T kInfinity = T(__builtin_inf());

@@ -410,6 +410,11 @@ inline RowStats sweep_row(const S* x, std::int64_t classes, compute_t<S> shift, 
   return stats;
 }
 
+template <class T>
+LOGLOSS_INLINE bool needs_no_shift(T max) {
+  return max >= -kLargestUnshifted<T> && max <= kLargestUnshifted<T>;
+}
+
 // The statistic of one row of `classes` > 0 elements; `keep` is for rows that need no shift. Where rows are swept one
 // after the other, `maxima` go from each to the one that is `following`.
 template <class S, class Term, class Keep = NothingKept>
@@ -418,7 +423,7 @@ LOGLOSS_NOINLINE RowStats row_stats(const S* x, std::int64_t classes, Term term,
   using T = compute_t<S>;
   const RowStats stats = sweep_row<false>(x, classes, T(0), term, keep, maxima, following);
   const T max = static_cast<T>(stats.max);
-  if (max >= -kLargestUnshifted<T> && max <= kLargestUnshifted<T>) return stats;
+  if (needs_no_shift(max)) return stats;
   if (max == kInfinity<T> || max == -kInfinity<T>) {
     RowStats limit = stats;
     limit.rest_low = 0.0;

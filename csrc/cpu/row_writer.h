@@ -13,9 +13,9 @@ class RowWriter {
 
  public:
   RowWriter(const BatchRows<S>& rows, const SecondSweep& second, void* const* output)
-      : rows_(rows), kept_(rows, second), past_caches_(second.past_caches), output_(output) {}
+      : rows_(rows), kept_(rows, second), second_(second), output_(output) {}
   ~RowWriter() {
-    if (past_caches_) fence_streams();
+    if (second_.past_caches) fence_streams();
   }
   RowWriter(const RowWriter&) = delete;
   RowWriter& operator=(const RowWriter&) = delete;
@@ -23,10 +23,10 @@ class RowWriter {
   // f(j, lanes, x)
   template <class F>
   LOGLOSS_INLINE void write(int row, F f) const {
-    const S* x = rows_.row(row);
-    write_vectors(output(row), rows_.classes(), past_caches_, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      return f(j, lanes, load(x + j, lanes, T(0)));
-    });
+    const S* x = rows_.row(row) + second_.begin;
+    write_vectors(output(row) + second_.begin, columns(), second_.past_caches,
+                  [&](std::int64_t j, auto lanes)
+                      LOGLOSS_INLINE_LAMBDA { return f(second_.begin + j, lanes, load(x + j, lanes, T(0))); });
   }
   // f(softmax, parts, j, lanes): `parts` are those of e^x, as softmax (of `scale`) takes them.
   template <class F>
@@ -47,7 +47,9 @@ class RowWriter {
                   [](const auto& softmax, const auto& parts, std::int64_t, auto)
                       LOGLOSS_INLINE_LAMBDA { return softmax(parts); });
   }
-  void write_zeros(int row) const { LOGLOSS_LEVEL::write_zeros(output(row), rows_.classes(), past_caches_); }
+  void write_zeros(int row) const {
+    LOGLOSS_LEVEL::write_zeros(output(row) + second_.begin, columns(), second_.past_caches);
+  }
 
   // f(x) for the columns of a group.
   template <class F>
@@ -61,10 +63,13 @@ class RowWriter {
 
  private:
   S* output(int row) const { return static_cast<S*>(output_[row]); }
+  std::int64_t columns() const {
+    return (second_.end < rows_.classes() ? second_.end : rows_.classes()) - second_.begin;
+  }
 
   const BatchRows<S>& rows_;
   const KeptRows<S> kept_;
-  const bool past_caches_;
+  const SecondSweep second_;
   void* const* const output_;
 };
 

@@ -238,11 +238,12 @@ class RowSweeps {
 
  public:
   RowSweeps(const BatchRows<S>& rows, const SecondSweep& second)
-      : rows_(rows), kept_(rows, second), ahead_(second.ahead) {}
+      : rows_(rows), kept_(rows, second), known_(second.stats), ahead_(second.ahead) {}
 
   // The statistic of row i.
   template <class Term>
   RowStats row_stats(int i, Term term) {
+    if (known_) return known_[i];
     if (rows_.side_by_side()) {
       S row[kMostClassesSideBySide];
       rows_.copy(i, row);
@@ -259,6 +260,7 @@ class RowSweeps {
  private:
   const BatchRows<S>& rows_;
   const KeptRows<S> kept_;
+  const RowStats* const known_;
   const std::int64_t ahead_;
   BlockMaxima<S> maxima_;
 };
