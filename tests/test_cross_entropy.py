@@ -127,6 +127,21 @@ def test_probabilities_keep_the_promise(
         check_mass_gradient(logits, p, label_smoothing=smoothing, weight=w)
 
 
+def test_the_last_few_classes_of_a_long_row_have_their_own_coefficients(
+    dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    """Rows are swept in chunks of 65536: here all of the mass lies in what is left after one."""
+    classes, last = 65541, np.arange(65536, 65541)
+    logits = rng.normal(0, 2, (3, classes)).astype(dtype)
+    weight = np.full(classes, 2.0**-10, ref.loss_dtype(logits))
+    weight[last] = (1, 2, 4, 8, 16)
+    probs = np.zeros((3, classes), dtype)
+    probs[:, last] = (0.5, 0.25, 0.125, 0.0625, 0.0625)
+    for target in (last[:3], probs):
+        check_losses(logits, target, weight=weight, label_smoothing=0.25)
+        check_mass_gradient(logits, target, weight=weight, label_smoothing=0.25)
+
+
 @pytest.mark.parametrize("classes", (3, 40, 1000))
 @pytest.mark.parametrize("inner", (1, 7, 16, 33))
 def test_inner_class_axis_keeps_its_promise(

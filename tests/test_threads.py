@@ -238,6 +238,58 @@ def test_the_thread_count_may_change_at_any_time() -> None:
             stop.set()
 
 
+SPECIAL_ROWS = {
+    "finite": (),
+    "nan": (np.nan,),
+    "inf": (np.inf,),
+    "inf and nan": (np.inf, np.nan),
+    "beyond the range of an unshifted exponential": (1e30, 1e30),
+    "ties across chunks": (1000.0, 1000.0),
+}
+
+
+@needs_openmp
+@pytest.mark.parametrize("kind", SPECIAL_ROWS)
+@pytest.mark.parametrize("rows", (1, 3))
+def test_few_long_rows_are_shared_between_threads(rows: int, kind: str) -> None:
+    x = logits(rows, 200_003)
+    values = SPECIAL_ROWS[kind]
+    x[-1, [70_000, 199_999][: len(values)]] = values
+    target = np.array([199_999, -100, 5])[:rows]
+
+    def everything(threads: int) -> list[Array]:
+        logloss.set_num_threads(threads)
+        loss, grad = logloss.cross_entropy_value_and_grad(x, target)
+        replaced = x.copy()
+        logloss.cross_entropy_value_and_grad(replaced, target, out=replaced)
+        strided = np.empty((rows, 2 * x.shape[1]), np.float32)[:, ::2]
+        logloss.log_softmax(x, out=strided)
+        smoothed = logloss.cross_entropy(x, target, label_smoothing=0.1, reduction="none")
+        none = logloss.cross_entropy(x, target, reduction="none")
+        lse = logloss.logsumexp(x, axis=1)
+        softmaxes = logloss.softmax(x), logloss.log_softmax(x)
+        upstream = np.ones(rows, np.float32)
+        lse_grad = logloss.logsumexp_backward(upstream, x, axis=1)
+        return [
+            np.asarray(loss),
+            grad,
+            replaced,
+            strided,
+            smoothed,
+            none,
+            lse,
+            *softmaxes,
+            lse_grad,
+        ]
+
+    alone = everything(1)
+    for threads in (2, 5):
+        for found, right in zip(everything(threads), alone, strict=True):
+            np.testing.assert_array_equal(found, right)
+            assert found.tobytes() == right.tobytes() or np.isnan(right).any()
+    assert rows == 1 or alone[5][1] == 0.0
+
+
 def long_call(seconds: float) -> tuple[Array, Array]:
     """Logits (one row over and over) and targets whose cross-entropy takes about that long."""
     row = logits(1, 32768)

@@ -10,10 +10,16 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
+// A sweep whose exponentials no second one takes over.
+inline SecondSweep keeping_nothing(SecondSweep second) {
+  second.kept = nullptr;
+  return second;
+}
+
 // The statistics of all rows of a batch of contiguous rows.
 template <class S, class Batch>
 inline BatchStats<compute_t<S>> batch_stats(const Batch& batch) {
-  return stats_of_rows(BatchRows<S>(batch.input, batch.rows, batch.classes, 1), batch.second_sweep);
+  return stats_of_rows(BatchRows<S>(batch.input, batch.rows, batch.classes, 1), keeping_nothing(batch.second_sweep));
 }
 
 // x - (high + low)
@@ -28,7 +34,8 @@ template <class S>
 void log_softmax(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, batch.class_stride);
-  const BatchStats<T> stats = stats_of_rows(rows);
+  const SecondSweep second = keeping_nothing(batch.second_sweep);
+  const BatchStats<T> stats = stats_of_rows(rows, second);
   PerRow<T> high, low;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
     const Vec<double> log_rest = stats.log_rest(first);
@@ -36,7 +43,7 @@ void log_softmax(const SoftmaxBatch& batch) {
     high.set_group(first, top);
     low.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));
   });
-  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  const RowWriter<S> writer(rows, second, batch.output);
   if (rows.side_by_side()) {
     for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
       writer.write_group(first, MinusPair<T>{high.group(first), low.group(first)});
