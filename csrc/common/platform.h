@@ -23,8 +23,10 @@
 // For functions whose arguments are vector registers: a call would spill them.
 #define LOGLOSS_INLINE __attribute__((always_inline)) inline
 #define LOGLOSS_INLINE_LAMBDA __attribute__((always_inline))
-// Before a loop of eight turns whose bodies are to overlap.
-#ifdef __clang__
+// Before a loop of eight turns whose bodies are to overlap: where a vector is one register, else they would spill.
+#if !defined(LOGLOSS_LEVEL_AVX512)
+#define LOGLOSS_UNROLL
+#elif defined(__clang__)
 #define LOGLOSS_UNROLL _Pragma("unroll")
 #else
 #define LOGLOSS_UNROLL _Pragma("GCC unroll 8")

@@ -174,7 +174,7 @@ class CrossEntropyKernel {
 
   const CrossEntropyBatch& batch_;
   const BatchRows<S> rows_;
-  RowSweeps<S> sweeps_;
+  RowSweeps<S, true> sweeps_;
   const T* weight_;
   BatchStats<T> stats_;
   PerRow<double> target_logit_, class_weight_;

@@ -10,16 +10,10 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// A sweep whose exponentials no second one takes over.
-inline SecondSweep keeping_nothing(SecondSweep second) {
-  second.kept = nullptr;
-  return second;
-}
-
 // The statistics of all rows of a batch of contiguous rows.
 template <class S, class Batch>
 inline BatchStats<compute_t<S>> batch_stats(const Batch& batch) {
-  return stats_of_rows(BatchRows<S>(batch.input, batch.rows, batch.classes, 1), keeping_nothing(batch.second_sweep));
+  return stats_of_rows(BatchRows<S>(batch.input, batch.rows, batch.classes, 1), batch.second_sweep);
 }
 
 // x - (high + low)
@@ -34,8 +28,7 @@ template <class S>
 void log_softmax(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, batch.class_stride);
-  const SecondSweep second = keeping_nothing(batch.second_sweep);
-  const BatchStats<T> stats = stats_of_rows(rows, second);
+  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
   PerRow<T> high, low;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
     const Vec<double> log_rest = stats.log_rest(first);
@@ -43,7 +36,7 @@ void log_softmax(const SoftmaxBatch& batch) {
     high.set_group(first, top);
     low.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));
   });
-  const RowWriter<S> writer(rows, second, batch.output);
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   if (rows.side_by_side()) {
     for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
       writer.write_group(first, MinusPair<T>{high.group(first), low.group(first)});
@@ -60,7 +53,7 @@ template <class S>
 void softmax(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, batch.class_stride);
-  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
+  const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
   SoftmaxScale<T> scale;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
@@ -76,7 +69,7 @@ template <class S>
 void log_softmax_backward(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
-  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
+  const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
   PerRow<double> sum_of_grad;
   for (int row = 0; row < batch.rows; ++row) {
     const S* g = static_cast<const S*>(batch.grad_output[row]);
@@ -101,7 +94,7 @@ template <class S>
 void softmax_backward(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
-  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
+  const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
   SoftmaxScale<T> scale;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
@@ -153,7 +146,7 @@ template <class S>
 void logsumexp_backward(const RowValueBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
-  const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
+  const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
   PerRow<double> grad;
   for (int row = 0; row < batch.rows; ++row) grad[row] = batch.grad_output[row];
   SoftmaxScale<T> scale;

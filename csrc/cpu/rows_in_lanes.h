@@ -231,8 +231,8 @@ class KeptRows {
   const std::int64_t classes_;
 };
 
-// The sweeps over the rows of a batch, one row after the other.
-template <class S>
+// The sweeps over the rows of a batch, one row after the other; kKeeps: for a second sweep that computes exponentials.
+template <class S, bool kKeeps>
 class RowSweeps {
   using T = compute_t<S>;
 
@@ -254,7 +254,10 @@ class RowSweeps {
     const auto sweep = [&](auto keep) {
       return LOGLOSS_LEVEL::row_stats(rows_.row(i), rows_.classes(), term, keep, &maxima_, following);
     };
-    return kept_[i] ? sweep(KeptExponentials<T>{kept_[i], ahead_}) : sweep(NothingKept{ahead_});
+    if constexpr (kKeeps) {
+      if (kept_[i]) return sweep(KeptExponentials<T>{kept_[i], ahead_});
+    }
+    return sweep(NothingKept{ahead_});
   }
 
  private:
@@ -266,8 +269,8 @@ class RowSweeps {
 };
 
 // The statistics of the 16 rows from `first` on.
-template <class S>
-LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S>* sweeps, int first,
+template <class S, bool kKeeps>
+LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S, kKeeps>* sweeps, int first,
                               BatchStats<compute_t<S>>* stats) {
   using T = compute_t<S>;
   const int end = first + kLanes < rows.count() ? first + kLanes : rows.count();
@@ -292,10 +295,10 @@ LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S>* sweeps, in
 }
 
 // The statistics of all rows.
-template <class S>
+template <bool kKeeps = false, class S>
 inline BatchStats<compute_t<S>> stats_of_rows(const BatchRows<S>& rows, const SecondSweep& second = {}) {
   BatchStats<compute_t<S>> stats(rows.count());
-  RowSweeps<S> sweeps(rows, second);
+  RowSweeps<S, kKeeps> sweeps(rows, second);
   for_each_group(rows.count(), [&](int first) { set_group(rows, &sweeps, first, &stats); });
   return stats;
 }
