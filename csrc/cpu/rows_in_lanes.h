@@ -89,9 +89,9 @@ LOGLOSS_INLINE bool sweep_lanes(std::int64_t classes, Column column, LaneStats* 
     ties = ties + select(is_max, one, zero);
     return clear(is_max, exp(value));
   };
-  // sum[i]: what virtual lane i of a contiguous row would hold, for each of the rows.
+  // sum[i]: what virtual lane i of a contiguous row would hold, for each of the rows. Lanes that hold nothing are left
+  // out: adding their zero is exact.
   Vec<double> sum[kLanes];
-  for (Vec<double>& lane : sum) lane = Vec<double>(0.0);
   for (std::int64_t start = 0; start < classes; start += kTile) {
     const std::int64_t n = classes - start < kTile ? classes - start : kTile;
     for (std::int64_t i = 0; i < kLanes && i < n; ++i) {
@@ -103,11 +103,13 @@ LOGLOSS_INLINE bool sweep_lanes(std::int64_t classes, Column column, LaneStats* 
         for (std::int64_t s = slots; s < 8; ++s) slot[s] = zero;
         slot[0] = ((slot[0] + slot[1]) + (slot[2] + slot[3])) + ((slot[4] + slot[5]) + (slot[6] + slot[7]));
       }
-      sum[i] = sum[i] + widen(slot[0]);
+      sum[i] = start == 0 ? widen(slot[0]) : sum[i] + widen(slot[0]);
     }
   }
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) sum[i] = sum[i] + sum[i + half];
+  std::int64_t lanes = classes < kLanes ? classes : kLanes;
+  for (std::int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (std::int64_t i = 0; i + half < lanes; ++i) sum[i] = sum[i] + sum[i + half];
+    lanes = lanes < half ? lanes : half;
   }
   *stats = {largest, K, ties, sum[0]};
   return true;
