@@ -56,9 +56,7 @@ LOGLOSS_NOINLINE double precise_lse(const S* x, std::int64_t classes) {
   });
   const TwoPartSum sum = high.total();
   const double rest = sum.low + reduce_add(low);
-  double lane[kLanes];
-  store(lane, log(Vec<double>(sum.high)));
-  return lane[0] + rest / sum.high;
+  return reduce_max(log(Vec<double>(sum.high))) + rest / sum.high;
 }
 
 // Whether max + log1p(rest / e_max) would lose more than an ulp: log1p's part is wrong by up to 1.7 ulp of rest / S.

@@ -236,7 +236,7 @@ class RowSoftmax<float> {
 template <>
 class RowSoftmax<double> {
  public:
-  RowSoftmax(double max, double log_rest, const SoftmaxScale<double>& scale, int row)
+  LOGLOSS_INLINE RowSoftmax(double max, double log_rest, const SoftmaxScale<double>& scale, int row)
       : max_(max), log_rest_(log_rest), softmax_(scale, row) {}
 
   // Subnormal probabilities keep their digits until the last product.

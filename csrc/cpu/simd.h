@@ -29,7 +29,7 @@ namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr int kLanes = 16;
 // Whether each lane is a thread of its own (CUDA): what it holds, the others do not see.
-inline constexpr bool kLaneIsThread = std::is_same_v<Native<float>::Reg, float>;
+inline constexpr bool kLaneIsThread = sizeof(Native<float>::Reg) == sizeof(float);
 
 // Integer of the width of T, for the bit patterns of floating-point constants.
 template <class T>
