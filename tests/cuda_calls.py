@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Calls of the CUDA module over NumPy arrays (its emulated build), beside the same calls of _core."""
+"""Calls of the CUDA module (its emulated build) over NumPy arrays, beside the same of _core."""
 
 from __future__ import annotations
 

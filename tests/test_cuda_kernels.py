@@ -27,8 +27,7 @@ from cuda_calls import (
 from logloss import _core
 
 INF, NAN = np.inf, np.nan
-# Every width to 300, then one in seven, and around every power of two: tails of vectors, tiles and blocks, rows of one
-# team, of a block.
+# Tails of vectors, tiles and blocks; rows of one team and of a block.
 WIDTHS = sorted(
     set(range(1, 300))
     | set(range(300, 2100, 7))

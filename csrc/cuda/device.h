@@ -18,39 +18,47 @@
 
 // A kernel for blocks of at most `threads`, of which `blocks` should fit on a multiprocessor.
 #define LOGLOSS_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
-#define LOGLOSS_UNROLLED _Pragma("unroll")
 // The memory that the threads of a block share, as large as the launch says.
 #define LOGLOSS_BLOCK_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
 
 namespace logloss::LOGLOSS_LEVEL {
 
-LOGLOSS_INLINE int thread() { return static_cast<int>(threadIdx.x); }
-LOGLOSS_INLINE int threads() { return static_cast<int>(blockDim.x); }
-LOGLOSS_INLINE std::int64_t block() { return blockIdx.x; }
-LOGLOSS_INLINE std::int64_t blocks() { return gridDim.x; }
+// The host pass compiles the same functions and never calls them.
+#ifdef __CUDA_ARCH__
+#define LOGLOSS_DEVICE_ONLY(...) __VA_ARGS__
+#define LOGLOSS_UNROLLED _Pragma("unroll")
+#else
+#define LOGLOSS_DEVICE_ONLY(...) __builtin_unreachable()
+#define LOGLOSS_UNROLLED
+#endif
 
-LOGLOSS_INLINE unsigned team_mask() { return 0xffffu << (threadIdx.x & 16u); }
-LOGLOSS_INLINE void sync_block() { __syncthreads(); }
-LOGLOSS_INLINE void sync_team() { __syncwarp(team_mask()); }
+LOGLOSS_INLINE int thread() { LOGLOSS_DEVICE_ONLY(return static_cast<int>(threadIdx.x)); }
+LOGLOSS_INLINE int threads() { LOGLOSS_DEVICE_ONLY(return static_cast<int>(blockDim.x)); }
+LOGLOSS_INLINE std::int64_t block() { LOGLOSS_DEVICE_ONLY(return blockIdx.x); }
+LOGLOSS_INLINE std::int64_t blocks() { LOGLOSS_DEVICE_ONLY(return gridDim.x); }
+
+LOGLOSS_INLINE unsigned team_mask() { return 0xffffu << (thread() & 16); }
+LOGLOSS_INLINE void sync_block() { LOGLOSS_DEVICE_ONLY(__syncthreads()); }
+LOGLOSS_INLINE void sync_team() { LOGLOSS_DEVICE_ONLY(__syncwarp(team_mask())); }
 
 // The value that another thread of the team holds.
 template <class T>
 LOGLOSS_INLINE T shuffle_xor(T value, int distance) {
-  return __shfl_xor_sync(team_mask(), value, distance, 16);
+  LOGLOSS_DEVICE_ONLY(return __shfl_xor_sync(team_mask(), value, distance, 16));
 }
 template <class T>
 LOGLOSS_INLINE T shuffle_from(T value, int lane) {
-  return __shfl_sync(team_mask(), value, lane, 16);
+  LOGLOSS_DEVICE_ONLY(return __shfl_sync(team_mask(), value, lane, 16));
 }
 // How many threads of the team have it true.
-LOGLOSS_INLINE int count_in_team(bool value) { return __popc(__ballot_sync(team_mask(), value)); }
+LOGLOSS_INLINE int count_in_team(bool value) { LOGLOSS_DEVICE_ONLY(return __popc(__ballot_sync(team_mask(), value))); }
 
+static_assert(sizeof(unsigned long long) == sizeof(std::uint64_t));
 LOGLOSS_INLINE void add_atomically(std::uint64_t* sum, std::uint64_t value) {
-  static_assert(sizeof(unsigned long long) == sizeof value);
-  atomicAdd(reinterpret_cast<unsigned long long*>(sum), value);
+  LOGLOSS_DEVICE_ONLY(atomicAdd(reinterpret_cast<unsigned long long*>(sum), value));
 }
 LOGLOSS_INLINE void min_atomically(std::uint64_t* least, std::uint64_t value) {
-  atomicMin(reinterpret_cast<unsigned long long*>(least), value);
+  LOGLOSS_DEVICE_ONLY(atomicMin(reinterpret_cast<unsigned long long*>(least), value));
 }
 
 // 16 aligned bytes, moved by one instruction.

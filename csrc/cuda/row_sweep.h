@@ -274,15 +274,13 @@ LOGLOSS_INLINE RowStats row_stats_by(Sweep sweep) {
   return sweep(std::true_type{}, max);
 }
 template <class S, class Term>
-LOGLOSS_NOINLINE RowStats row_stats(const Team& crew, const S* x, std::int64_t classes, const Term& term,
-                                  unsigned char*) {
+LOGLOSS_NOINLINE RowStats row_stats(Team crew, const S* x, std::int64_t classes, Term term, unsigned char*) {
   using T = compute_t<S>;
   return row_stats_by<T>(
       [&](auto shifted, T shift) { return sweep_row<decltype(shifted)::value>(crew, x, classes, shift, term); });
 }
 template <class S, class Term>
-LOGLOSS_NOINLINE RowStats row_stats(const Block& crew, const S* x, std::int64_t classes, const Term& term,
-                                  unsigned char* staging) {
+LOGLOSS_NOINLINE RowStats row_stats(Block crew, const S* x, std::int64_t classes, Term term, unsigned char* staging) {
   using T = compute_t<S>;
   return row_stats_by<T>([&](auto shifted, T shift) {
     return sweep_row<decltype(shifted)::value>(crew, x, classes, shift, term, staging);
