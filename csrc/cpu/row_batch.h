@@ -262,13 +262,13 @@ class RowSoftmax<double> {
 template <class T>
 class SoftmaxOfRows {
  public:
-  explicit SoftmaxOfRows(const BatchStats<T>& stats) : max_(stats.max) {
-    for_each_group(stats.rows(), [&](int first) {
+  LOGLOSS_INLINE explicit SoftmaxOfRows(const BatchStats<T>& stats) : max_(stats.max) {
+    for_each_group(stats.rows(), [&](int first) LOGLOSS_INLINE_LAMBDA {
       log_rest_.set_group(first, stats.log_rest(first));
       if constexpr (sizeof(T) == sizeof(double)) scale_.set_group(stats, first, Vec<double>(RowSoftmax<T>::kOne));
     });
   }
-  RowSoftmax<T> operator[](int row) const {
+  LOGLOSS_INLINE RowSoftmax<T> operator[](int row) const {
     if constexpr (sizeof(T) == sizeof(double)) {
       return {max_[row], log_rest_[row], scale_, row};
     } else {
