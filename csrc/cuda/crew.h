@@ -21,7 +21,7 @@ struct Terms {
   Vec<T> field[kFields] = {};
   friend LOGLOSS_INLINE Terms operator+(const Terms& a, const Terms& b) {
     Terms sum;
-    LOGLOSS_UNROLLED for (int k = 0; k < kFields; ++k) sum.field[k] = a.field[k] + b.field[k];
+    LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) sum.field[k] = a.field[k] + b.field[k];
     return sum;
   }
 };
@@ -30,7 +30,7 @@ template <class T, int kFields>
 struct TermSums {
   LaneSum<T> field[kFields];
   LOGLOSS_INLINE void add(const Terms<T, kFields>& tile) {
-    LOGLOSS_UNROLLED for (int k = 0; k < kFields; ++k) field[k].add(tile.field[k]);
+    LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) field[k].add(tile.field[k]);
   }
 };
 template <int kFields>
@@ -40,7 +40,7 @@ struct RowSums {
 template <class T, int kFields>
 LOGLOSS_INLINE RowSums<kFields> totals(const TermSums<T, kFields>& sums) {
   RowSums<kFields> out;
-  LOGLOSS_UNROLLED for (int k = 0; k < kFields; ++k) {
+  LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) {
     const TwoPartSum total = sums.field[k].total();
     out.field[k] = total.high + total.low;
   }

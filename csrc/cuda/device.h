@@ -26,10 +26,8 @@ namespace logloss::LOGLOSS_LEVEL {
 // The host pass compiles the same functions and never calls them.
 #ifdef __CUDA_ARCH__
 #define LOGLOSS_DEVICE_ONLY(...) __VA_ARGS__
-#define LOGLOSS_UNROLLED _Pragma("unroll")
 #else
 #define LOGLOSS_DEVICE_ONLY(...) __builtin_unreachable()
-#define LOGLOSS_UNROLLED
 #endif
 
 LOGLOSS_INLINE int thread() { LOGLOSS_DEVICE_ONLY(return static_cast<int>(threadIdx.x)); }

@@ -22,7 +22,7 @@ class ThreadSum {
       return add_exactly(sum, static_cast<double>(value));
     }
     double rest = static_cast<double>(value);
-    LOGLOSS_UNROLLED for (int i = 0; i + 1 < kParts; ++i) {
+    LOGLOSS_UNROLL for (int i = 0; i + 1 < kParts; ++i) {
       const double with = part_[i] + rest;
       rest = rest - (with - part_[i]);
       part_[i] = with;
@@ -31,7 +31,7 @@ class ThreadSum {
     if (++pending_ == kMostPending) flush(sum);
   }
   LOGLOSS_INLINE void flush(SumState* sum) {
-    LOGLOSS_UNROLLED for (int i = 0; i < kParts; ++i) {
+    LOGLOSS_UNROLL for (int i = 0; i < kParts; ++i) {
       add_exactly(sum, part_[i] - start(i));
       part_[i] = start(i);
     }
@@ -199,7 +199,7 @@ elements_kernel(Op op) {
       const std::int64_t j = cut.head + p * kPerPacket<S>;
       const Packet x = load_packet(args.input + j), y = load_packet(args.target + j);
       Packet grad;
-      LOGLOSS_UNROLLED for (int i = 0; i < kPerPacket<S>; ++i) {
+      LOGLOSS_UNROLL for (int i = 0; i < kPerPacket<S>; ++i) {
         const ElementResult<T> result = op(j + i, Vec<T>(element_of<S>(x, i)), Vec<T>(element_of<S>(y, i)));
         put(j + i, result);
         set_element<S>(&grad, i, result.grad.reg[0]);

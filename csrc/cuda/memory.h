@@ -80,11 +80,11 @@ LOGLOSS_INLINE S* stage(const Crew& crew, const S* from, std::int64_t n, unsigne
   S* const first_to = to + cut.head;
   for (std::int64_t at = crew.thread(); at < cut.packets; at += kInFlight * crew.threads()) {
     Packet packet[kInFlight];
-    LOGLOSS_UNROLLED for (int i = 0; i < kInFlight; ++i) {
+    LOGLOSS_UNROLL for (int i = 0; i < kInFlight; ++i) {
       const std::int64_t p = at + i * crew.threads();
       if (p < cut.packets) packet[i] = load_packet(first + p * kPerPacket<S>);
     }
-    LOGLOSS_UNROLLED for (int i = 0; i < kInFlight; ++i) {
+    LOGLOSS_UNROLL for (int i = 0; i < kInFlight; ++i) {
       const std::int64_t p = at + i * crew.threads();
       if (p < cut.packets) store_packet(first_to + p * kPerPacket<S>, packet[i]);
     }
@@ -117,16 +117,16 @@ LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t n, const S* const (
   const auto one_by_one = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t j = begin + crew.thread(); j < end; j += crew.threads()) {
       Vec<T> x[kInputs], y[kOutputs];
-      LOGLOSS_UNROLLED for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
+      LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
       f(j, x, y);
-      LOGLOSS_UNROLLED for (int k = 0; k < kOutputs; ++k) {
+      LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
         if (out[k].data) store_one(out[k].data + j * out[k].stride, y[k].reg[0]);
       }
     }
   };
   bool in_phase = true;
-  LOGLOSS_UNROLLED for (int k = 0; k < kInputs; ++k) { in_phase = in_phase && phase_of(in[k]) == phase_of(in[0]); }
-  LOGLOSS_UNROLLED for (int k = 0; k < kOutputs; ++k) {
+  LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) { in_phase = in_phase && phase_of(in[k]) == phase_of(in[0]); }
+  LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
     in_phase = in_phase && (!out[k].data || (out[k].stride == 1 && phase_of(out[k].data) == phase_of(in[0])));
   }
   if (!in_phase) return one_by_one(0, n);
@@ -136,14 +136,14 @@ LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t n, const S* const (
   for (std::int64_t p = crew.thread(); p < cut.packets; p += crew.threads()) {
     const std::int64_t j = cut.head + p * kPerPacket<S>;
     Packet from[kInputs], to[kOutputs];
-    LOGLOSS_UNROLLED for (int k = 0; k < kInputs; ++k) from[k] = load_packet(in[k] + j);
-    LOGLOSS_UNROLLED for (int i = 0; i < kPerPacket<S>; ++i) {
+    LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) from[k] = load_packet(in[k] + j);
+    LOGLOSS_UNROLL for (int i = 0; i < kPerPacket<S>; ++i) {
       Vec<T> x[kInputs], y[kOutputs];
-      LOGLOSS_UNROLLED for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(element_of<S>(from[k], i));
+      LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(element_of<S>(from[k], i));
       f(j + i, x, y);
-      LOGLOSS_UNROLLED for (int k = 0; k < kOutputs; ++k) set_element<S>(&to[k], i, y[k].reg[0]);
+      LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) set_element<S>(&to[k], i, y[k].reg[0]);
     }
-    LOGLOSS_UNROLLED for (int k = 0; k < kOutputs; ++k) {
+    LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
       if (out[k].data) store_packet(out[k].data + j, to[k]);
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The statistic of a row: sweep_chunk and row_stats of cpu/row.h for teams of threads, with the same bits.
+// The statistic of a row: sweep_chunk and row_stats of cpu/row_sweep.h for teams of threads, with the same bits.
 //
 // A block of at most kBlock elements is the work of one team: it finds the maximum, then adds the exponentials. The
 // power-of-two reference of a block is that of the largest maximum so far, so a crew first finds the maxima of as many
@@ -9,12 +9,12 @@
 #include <cstdint>
 
 #include "common/row_stats.h"
-#include "cpu/row.h"
+#include "cpu/row_sweep.h"
 #include "cuda/crew.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// The coefficients v_j of a row's linear sums; see cpu/row.h.
+// The coefficients v_j of a row's linear sums; see cpu/row_sweep.h.
 
 // v_j = weight_j, or 1 without weights: label smoothing.
 template <class T>
@@ -53,9 +53,9 @@ LOGLOSS_INLINE compute_t<S> max_of_block(const S* x, int n) {
   Vec<T> m[4] = {Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>)};
   int j = 0;
   for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
-    LOGLOSS_UNROLLED for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(x + j + i * kLanes));
+    LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(x + j + i * kLanes));
   }
-  LOGLOSS_UNROLLED for (int i = 0; i < 4; ++i) {
+  LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) {
     const int left = n - j - i * kLanes;
     if (left > 0) m[i] = max(m[i], load(x + j + i * kLanes, left < kLanes ? left : kLanes, -kInfinity<T>));
   }
@@ -105,7 +105,7 @@ LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_
     sums.linear = linear.total().high;
     sums.mass = mass.total().high;
   }
-  LOGLOSS_UNROLLED for (int distance = kLanes / 2; distance > 0; distance /= 2) ties += shuffle_xor(ties, distance);
+  LOGLOSS_UNROLL for (int distance = kLanes / 2; distance > 0; distance /= 2) ties += shuffle_xor(ties, distance);
   sums.ties = largest == -kInfinity<T> ? 0 : ties;  // the lanes beyond the end were counted
   return sums;
 }

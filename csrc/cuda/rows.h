@@ -70,7 +70,7 @@ rows_by_team(Op op, TeamPlan plan) {
        rows.first += blocks() * teams * plan.rows) {
     const std::int64_t left = op.shape.rows - rows.first;
     rows.count = left < plan.rows ? static_cast<int>(left) : plan.rows;
-    LOGLOSS_UNROLLED for (int k = 0; k < Op::kInputs; ++k) {
+    LOGLOSS_UNROLL for (int k = 0; k < Op::kInputs; ++k) {
       if (!op.input[k]) continue;
       unsigned char* const space = own + k * plan.slice_bytes;
       if (op.shape.inner == 1) {
@@ -107,7 +107,7 @@ rows_by_block(Op op, BlockPlan plan) {
   rows.classes = op.shape.classes;
   rows.count = 1;
   for (rows.first = block(); rows.first < op.shape.rows; rows.first += blocks()) {
-    LOGLOSS_UNROLLED for (int k = 0; k < Op::kInputs; ++k) {
+    LOGLOSS_UNROLL for (int k = 0; k < Op::kInputs; ++k) {
       if (!op.input[k]) continue;
       const S* const row = op.input[k] + op.shape.start(rows.first);
       unsigned char* const space = slices + k * plan.slice_bytes;

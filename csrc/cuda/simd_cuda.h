@@ -16,6 +16,8 @@ inline constexpr bool kFusedMultiplyAdd = true;
 inline constexpr bool kRegisterTranspose = false;
 inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n lanes
 
+LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
+
 LOGLOSS_INLINE int lane_of_team() { return thread() & 15; }
 LOGLOSS_INLINE float rounded_once(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 LOGLOSS_INLINE double rounded_once(double a, double b, double c) { return __builtin_fma(a, b, c); }
@@ -39,6 +41,7 @@ struct Native {
   static LOGLOSS_INLINE void store(T* p, int n, Reg a) {
     if (lane() < n) p[lane()] = a;
   }
+  static LOGLOSS_INLINE void stream(T* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return a + b; }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return a - b; }
   static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return a * b; }
@@ -51,12 +54,12 @@ struct Native {
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return m ? T(0) : a; }
   static LOGLOSS_INLINE int count(Mask m) { return count_in_team(m); }
   static LOGLOSS_INLINE T reduce_add(Reg a) {
-    LOGLOSS_UNROLLED for (int half = kWidth / 2; half > 0; half /= 2) a = a + shuffle_xor(a, half);
+    LOGLOSS_UNROLL for (int half = kWidth / 2; half > 0; half /= 2) a = a + shuffle_xor(a, half);
     return a;
   }
   // The lower lane's value stands first, as in registers: every thread gets the same zero of two.
   static LOGLOSS_INLINE T reduce_max(Reg a) {
-    LOGLOSS_UNROLLED for (int half = kWidth / 2; half > 0; half /= 2) {
+    LOGLOSS_UNROLL for (int half = kWidth / 2; half > 0; half /= 2) {
       const T other = shuffle_xor(a, half);
       a = lane() & half ? max(other, a) : max(a, other);
     }

@@ -108,8 +108,9 @@ struct SoftmaxBackward {
     const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
     const OutputRow<S> out[1] = {{output + shape.start(rows.first + i), shape.inner}};
     if (logarithm) {
-      transform(crew, shape.classes, in, out,
-                [&](std::int64_t, const Vec<T>* x, Vec<T>* y) { *y = scaled_softmax(x[0], x[1]); });
+      transform(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
+        *y = scaled_softmax(scaled_softmax.parts(x[0]), x[1]);
+      });
       return;
     }
     const RowSums<1> sum = crew.template sum<double, 1>(shape.classes, [&](std::int64_t j, auto lanes) {

@@ -13,7 +13,6 @@
 #include "common/platform.h"
 
 #define LOGLOSS_KERNEL(threads, blocks) void
-#define LOGLOSS_UNROLLED
 #define LOGLOSS_BLOCK_MEMORY(name) unsigned char* const name = emulation::block_memory()
 
 namespace logloss::emulation {
