@@ -113,39 +113,56 @@ LOGLOSS_INLINE Vec<double> widen(VecPair<T> a) {
   return widen(a.high) + widen(a.low);
 }
 
-// The coefficients of a table as a local constant: device code cannot refer to an array that lives on the host.
+// c[0] + c[1] x + ... by Horner's rule.
+template <class T, int kTerms>
+LOGLOSS_INLINE Vec<T> horner(Vec<T> x, const T (&c)[kTerms]) {
+  Vec<T> sum(c[kTerms - 1]);
+  for (int i = kTerms - 2; i >= 0; --i) sum = fma(sum, x, Vec<T>(c[i]));
+  return sum;
+}
+
+// The same in powers of x^2, even and odd terms apart: two chains of half the length.
+template <class T, int kTerms>
+LOGLOSS_INLINE Vec<T> even_odd_horner(Vec<T> x, Vec<T> square, const T (&c)[kTerms]) {
+  const auto every_second = [&](int last) LOGLOSS_INLINE_LAMBDA {
+    Vec<T> sum(c[last]);
+    for (int i = last - 2; i >= 0; i -= 2) sum = fma(sum, square, Vec<T>(c[i]));
+    return sum;
+  };
+  const Vec<T> with_last = every_second(kTerms - 1), other = every_second(kTerms - 2);
+  return kTerms % 2 == 1 ? fma(other, x, with_last) : fma(with_last, x, other);
+}
+
+// A copy of an array: device code cannot refer to one that lives on the host.
 template <class T, int kTerms>
 struct Coefficients {
-  static constexpr int kCount = kTerms;
   T c[kTerms];
 };
 template <class T, int kTerms>
-constexpr Coefficients<T, kTerms> coefficients(const T (&table)[kTerms]) {
+constexpr Coefficients<T, kTerms> copy_of(const T (&table)[kTerms]) {
   Coefficients<T, kTerms> copy{};
   for (int i = 0; i < kTerms; ++i) copy.c[i] = table[i];
   return copy;
 }
 
-// q[0] + q[1] x + ... by Horner's rule, for the q of Table.
+// The polynomial with the coefficients Table::q.
 template <class Table, class T>
 LOGLOSS_INLINE Vec<T> polynomial(Vec<T> x) {
-  constexpr auto q = coefficients(Table::q);
-  Vec<T> sum(q.c[q.kCount - 1]);
-  for (int i = q.kCount - 2; i >= 0; --i) sum = fma(sum, x, Vec<T>(q.c[i]));
-  return sum;
+  if constexpr (kLaneIsThread) {
+    constexpr auto q = copy_of(Table::q);
+    return horner(x, q.c);
+  } else {
+    return horner(x, Table::q);
+  }
 }
-
-// The same in powers of x^2, even and odd terms apart: two chains of half the length.
 template <class Table, class T>
 LOGLOSS_INLINE Vec<T> even_odd_polynomial(Vec<T> x, Vec<T> square) {
-  constexpr auto q = coefficients(Table::q);
-  const auto every_second = [&](int last) LOGLOSS_INLINE_LAMBDA {
-    Vec<T> sum(q.c[last]);
-    for (int i = last - 2; i >= 0; i -= 2) sum = fma(sum, square, Vec<T>(q.c[i]));
-    return sum;
-  };
-  const Vec<T> with_last = every_second(q.kCount - 1), other = every_second(q.kCount - 2);
-  return q.kCount % 2 == 1 ? fma(other, x, with_last) : fma(with_last, x, other);
+  if constexpr (kLaneIsThread) {
+    constexpr auto q = copy_of(Table::q);
+    return even_odd_horner(x, square, q.c);
+  } else {
+    return even_odd_horner(x, square, Table::q);
+  }
 }
 
 // e^r - 1 for r = x - n ln 2, |r| <= ln 2 / 2 (a little more, where n was rounded the other way).
