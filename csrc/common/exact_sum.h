@@ -20,7 +20,7 @@ class ExactSum {
   static constexpr int kLowestExponent = -1088;
   static constexpr int kLimbs = 69;
 
-  void add(double value) {
+  LOGLOSS_HD void add(double value) {
     std::uint64_t bits;
     __builtin_memcpy(&bits, &value, sizeof bits);
     const int biased = static_cast<int>((bits >> 52) & 0x7ff);
@@ -42,13 +42,13 @@ class ExactSum {
 
   // a b = product + its rounding error, both doubles: nothing is lost, unless that error lies below 2^-1074 (never so
   // for products of floats).
-  void add_product(double a, double b) {
+  LOGLOSS_HD void add_product(double a, double b) {
     const double product = a * b;
     add(product);
     if (product - product == 0.0) add(__builtin_fma(a, b, -product));
   }
 
-  void merge(const ExactSum& other) {
+  LOGLOSS_HD void merge(const ExactSum& other) {
     for (int i = 0; i < kLimbs; ++i) limb_[i] += other.limb_[i];
     positive_infinities_ += other.positive_infinities_;
     negative_infinities_ += other.negative_infinities_;
@@ -57,10 +57,10 @@ class ExactSum {
     if (pending_ >= kMaxPending) propagate();
   }
 
-  bool finite() const { return positive_infinities_ == 0 && negative_infinities_ == 0 && nans_ == 0; }
+  LOGLOSS_HD bool finite() const { return positive_infinities_ == 0 && negative_infinities_ == 0 && nans_ == 0; }
 
   // The sum rounded once, to nearest, ties to even.
-  double value() const {
+  LOGLOSS_HD double value() const {
     if (!finite()) return special_value();
     ExactSum magnitude = *this;
     const bool negative = magnitude.make_magnitude();
@@ -69,7 +69,7 @@ class ExactSum {
   }
 
   // -1, 0 or 1; of the finite part.
-  int sign() const {
+  LOGLOSS_HD int sign() const {
     ExactSum copy = *this;
     copy.propagate();
     for (int i = kLimbs - 1; i >= 0; --i) {
@@ -86,7 +86,7 @@ class ExactSum {
   }
 
   // The carried form, the same for equal sums: all limbs in [0, 2^32) but the last, which has the sign.
-  void propagate() {
+  LOGLOSS_HD void propagate() {
     for (int i = 0; i + 1 < kLimbs; ++i) {
       const std::int64_t carry = limb_[i] >> 32;
       if (carry == 0) continue;  // most limbs of most sums: a carry that waits for the one before takes far longer
@@ -97,37 +97,37 @@ class ExactSum {
   }
 
   // value(), and what is then left: repeated, the sum as a short list of doubles.
-  double take_value() {
+  LOGLOSS_HD double take_value() {
     const double taken = value();
     add(-taken);
     return taken;
   }
 
   // Raw state, for storing; limbs as propagate leaves them.
-  std::int64_t* limbs() { return limb_; }
-  const std::int64_t* limbs() const { return limb_; }
-  std::uint64_t* specials() { return &positive_infinities_; }
-  const std::uint64_t* specials() const { return &positive_infinities_; }
+  LOGLOSS_HD std::int64_t* limbs() { return limb_; }
+  LOGLOSS_HD const std::int64_t* limbs() const { return limb_; }
+  LOGLOSS_HD std::uint64_t* specials() { return &positive_infinities_; }
+  LOGLOSS_HD const std::uint64_t* specials() const { return &positive_infinities_; }
   static constexpr int kSpecials = 3;
 
  private:
   static constexpr std::uint32_t kMaxPending = 1u << 30;
 
-  void add_special(double value) {
+  LOGLOSS_HD void add_special(double value) {
     if (value != value) {
       ++nans_;
     } else {
       ++(value > 0 ? positive_infinities_ : negative_infinities_);
     }
   }
-  double special_value() const {
+  LOGLOSS_HD double special_value() const {
     const double infinity = __builtin_inf();
     if (nans_ || (positive_infinities_ && negative_infinities_)) return __builtin_nan("");
     return positive_infinities_ ? infinity : -infinity;
   }
 
   // Leaves |sum| in carried form, all limbs in [0, 2^32); returns whether the sum was negative.
-  bool make_magnitude() {
+  LOGLOSS_HD bool make_magnitude() {
     propagate();
     const bool negative = limb_[kLimbs - 1] < 0;
     if (negative) {
@@ -137,7 +137,7 @@ class ExactSum {
     return negative;
   }
 
-  double round_magnitude() const {
+  LOGLOSS_HD double round_magnitude() const {
     int top = kLimbs - 1;
     while (top >= 0 && limb_[top] == 0) --top;
     if (top < 0) return 0.0;
@@ -164,7 +164,7 @@ class ExactSum {
   }
 
   // value 2^exponent where the result is representable or overflows.
-  static double scale(double value, int exponent) {
+  LOGLOSS_HD static double scale(double value, int exponent) {
     for (; exponent > 1000; exponent -= 1000) value *= 0x1p1000;
     for (; exponent < -1000; exponent += 1000) value *= 0x1p-1000;
     const std::uint64_t bits = static_cast<std::uint64_t>(exponent + 1023) << 52;
@@ -181,14 +181,14 @@ class ExactSum {
 };
 
 // The neighbour of a finite x != 0 with the next larger (outward = 1) or smaller (-1) magnitude.
-inline double next_double(double x, int outward) {
+LOGLOSS_HD double next_double(double x, int outward) {
   std::int64_t bits;
   __builtin_memcpy(&bits, &x, sizeof bits);
   bits += outward;
   __builtin_memcpy(&x, &bits, sizeof x);
   return x;
 }
-inline bool is_even(double x) {
+LOGLOSS_HD bool is_even(double x) {
   std::int64_t bits;
   __builtin_memcpy(&bits, &x, sizeof bits);
   return (bits & 1) == 0;
@@ -196,7 +196,7 @@ inline bool is_even(double x) {
 
 // numerator / denominator rounded once, to nearest, ties to even, for values between 2^-450 and 2^450: the products
 // below are exact there.
-inline double quotient(const ExactSum& numerator, const ExactSum& denominator) {
+LOGLOSS_HD double quotient(const ExactSum& numerator, const ExactSum& denominator) {
   const double d = denominator.value();
   double q = numerator.value() / d;
   ExactSum terms = denominator;

@@ -9,27 +9,29 @@
 #ifndef LOGLOSS_LEVEL
 #ifdef __CUDACC__
 #define LOGLOSS_LEVEL cuda
+#define LOGLOSS_LEVEL_CUDA
 #else
 #define LOGLOSS_LEVEL baseline
 #endif
 #endif
 
+// LOGLOSS_HD: for host and device. LOGLOSS_INLINE: for functions whose arguments are vector registers, which a call would
+// spill. LOGLOSS_NOINLINE: for long functions that several kernels share; one copy of each keeps the library small.
 #ifdef __CUDACC__
 #define LOGLOSS_HD __host__ __device__ inline
+#define LOGLOSS_INLINE __host__ __device__ __forceinline__
+#define LOGLOSS_NOINLINE __host__ __device__ __noinline__
 #else
 #define LOGLOSS_HD inline
-#endif
-
-// For functions whose arguments are vector registers: a call would spill them.
 #define LOGLOSS_INLINE __attribute__((always_inline)) inline
+#define LOGLOSS_NOINLINE __attribute__((noinline))
+#endif
 #define LOGLOSS_INLINE_LAMBDA __attribute__((always_inline))
 // Before a loop of eight turns whose bodies are to overlap: where a vector is one register, else they would spill.
-#if !defined(LOGLOSS_LEVEL_AVX512)
-#define LOGLOSS_UNROLL
-#elif defined(__clang__)
+#if defined(__CUDA_ARCH__) || (defined(LOGLOSS_LEVEL_AVX512) && defined(__clang__))
 #define LOGLOSS_UNROLL _Pragma("unroll")
-#else
+#elif defined(LOGLOSS_LEVEL_AVX512)
 #define LOGLOSS_UNROLL _Pragma("GCC unroll 8")
+#else
+#define LOGLOSS_UNROLL
 #endif
-// For long functions that several kernels share: one copy of each keeps the library small.
-#define LOGLOSS_NOINLINE __attribute__((noinline))

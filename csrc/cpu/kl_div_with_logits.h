@@ -29,7 +29,7 @@ struct ClassPair {
     const Vec<double> linear = p * d;
     const Vec<double> difference = q - p;
     // e^-d - 1 + d by its series, to the last digit of small d.
-    const Vec<double> series = p * (d * d) * polynomial(zero - d, ExpConstants<double>::q);
+    const Vec<double> series = p * (d * d) * polynomial<ExpConstants<double>>(zero - d);
     const Vec<double> bound(kSeriesBound);
     const auto select_near = [&](Vec<double> near, Vec<double> far)
                                  LOGLOSS_INLINE_LAMBDA { return select(max(d, zero - d) < bound, near, far); };

@@ -7,15 +7,18 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
+struct ExpPairSeries {
+  // 1/4!, 1/5!, ... 1/17!
+  static constexpr double q[] = {
+      0x1.5555555555555p-5,  0x1.1111111111111p-7,  0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-13, 0x1.a01a01a01a01ap-16,
+      0x1.71de3a556c734p-19, 0x1.27e4fb7789f5cp-22, 0x1.ae64567f544e4p-26, 0x1.1eed8eff8d898p-29, 0x1.6124613a86d09p-33,
+      0x1.93974a8c07c9dp-37, 0x1.ae7f3e733b81fp-41, 0x1.ae7f3e733b81fp-45, 0x1.952c77030ad4ap-49};
+};
+
 // e^x for -700 <= x <= 2 to 2^-62 of itself: 1 + r + r^2/2 + r^3/6 in pairs, the rest of the series in double.
 LOGLOSS_INLINE VecPair<double> exp_pair(Vec<double> x) {
   using E = ExpConstants<double>;
   constexpr double kSixth = 0x1.5555555555555p-3, kSixthLow = 0x1.5555555555555p-57;
-  // 1/4!, 1/5!, ... 1/17!
-  constexpr double kSeries[] = {
-      0x1.5555555555555p-5,  0x1.1111111111111p-7,  0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-13, 0x1.a01a01a01a01ap-16,
-      0x1.71de3a556c734p-19, 0x1.27e4fb7789f5cp-22, 0x1.ae64567f544e4p-26, 0x1.1eed8eff8d898p-29, 0x1.6124613a86d09p-33,
-      0x1.93974a8c07c9dp-37, 0x1.ae7f3e733b81fp-41, 0x1.ae7f3e733b81fp-45, 0x1.952c77030ad4ap-49};
   const Vec<double> n = round_to_integer(x * Vec<double>(E::kLog2e));
   const Vec<double> r_high = fma(n, Vec<double>(-E::kLn2High), x);
   const VecPair<double> reduction = two_product(n, Vec<double>(-E::kLn2Low));
@@ -29,7 +32,7 @@ LOGLOSS_INLINE VecPair<double> exp_pair(Vec<double> x) {
   const VecPair<double> sixth = two_product(cube.high, Vec<double>(kSixth));
   const Vec<double> sixth_low = fma(cube_low, Vec<double>(kSixth), fma(cube.high, Vec<double>(kSixthLow), sixth.low));
   const Vec<double> half(0.5);
-  const Vec<double> tail = (square.high * square.high) * polynomial(r, kSeries);
+  const Vec<double> tail = (square.high * square.high) * polynomial<ExpPairSeries>(r);
 
   const VecPair<double> a = two_sum(Vec<double>(1.0), r);
   const VecPair<double> b = two_sum(a.high, half * square.high);
@@ -53,9 +56,7 @@ LOGLOSS_NOINLINE double precise_lse(const S* x, std::int64_t classes) {
   });
   const TwoPartSum sum = high.total();
   const double rest = sum.low + reduce_add(low);
-  double lane[kLanes];
-  store(lane, log(Vec<double>(sum.high)));
-  return lane[0] + rest / sum.high;
+  return reduce_max(log(Vec<double>(sum.high))) + rest / sum.high;
 }
 
 // Whether max + log1p(rest / e_max) would lose more than an ulp: log1p's part is wrong by up to 1.7 ulp of rest / S.

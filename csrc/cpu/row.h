@@ -95,19 +95,10 @@ class LaneSum<double> {
     lost_ = lost_ * Vec<double>(power_of_two);
   }
   LOGLOSS_INLINE TwoPartSum total() const {
-    double lane[kLanes];
-    store(lane, sum_);
     double low = reduce_add(lost_);
-    for (int half = kLanes / 2; half > 0; half /= 2) {
-      for (int i = 0; i < half; ++i) {
-        const double sum = lane[i] + lane[i + half];
-        const double added = sum - lane[i];
-        low += (lane[i] - (sum - added)) + (lane[i + half] - added);
-        lane[i] = sum;
-      }
-    }
+    const double high = reduce_add_exactly(sum_, &low);
     // Infinities make the lost part NaN; the plain sum is then the answer.
-    return {lane[0], low == low ? low : 0.0};
+    return {high, low == low ? low : 0.0};
   }
 
  private:

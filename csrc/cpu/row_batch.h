@@ -8,15 +8,35 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// One number for each row of a batch.
+// One number for each row of a batch. Where lanes are threads a batch is one group, and each thread holds the number of
+// one row: it can read those of the others, but write only its own.
 template <class T>
 struct PerRow {
-  alignas(64) T value[kMaxRows];
+  static constexpr int kHeld = kLaneIsThread ? 1 : kMaxRows;
+  alignas(kLaneIsThread ? alignof(T) : 64) T value[kHeld];
 
-  LOGLOSS_INLINE T& operator[](int row) { return value[row]; }
-  LOGLOSS_INLINE const T& operator[](int row) const { return value[row]; }
-  LOGLOSS_INLINE Vec<T> group(int first) const { return load(value + first); }
-  LOGLOSS_INLINE void set_group(int first, Vec<T> a) { store(value + first, a); }
+  LOGLOSS_INLINE T& operator[](int row) { return value[kLaneIsThread ? 0 : row]; }
+  LOGLOSS_INLINE T operator[](int row) const {
+    if constexpr (kLaneIsThread) {
+      return Native<T>::from_lane(value[0], row);
+    } else {
+      return value[row];
+    }
+  }
+  LOGLOSS_INLINE Vec<T> group(int first) const {
+    if constexpr (kLaneIsThread) {
+      return Vec<T>(value[0]);
+    } else {
+      return load(value + first);
+    }
+  }
+  LOGLOSS_INLINE void set_group(int first, Vec<T> a) {
+    if constexpr (kLaneIsThread) {
+      value[0] = a.reg[0];
+    } else {
+      store(value + first, a);
+    }
+  }
 };
 
 // f(first) for each group of 16 rows.
@@ -30,10 +50,10 @@ template <class T>
 class BatchStats {
  public:
   // Rows that are never set read as the row of one zero.
-  explicit BatchStats(int rows) : rows_(rows) {
+  LOGLOSS_INLINE explicit BatchStats(int rows) : rows_(rows) {
     PerRow<double>* const fields[] = {&max, &shift, &exponent, &rest, &rest_low, &linear, &mass, &ties};
     for (PerRow<double>* field : fields) {
-      for_each_group(rows, [&](int first) { field->set_group(first, Vec<double>(0.0)); });
+      for_each_group(rows, [&](int first) LOGLOSS_INLINE_LAMBDA { field->set_group(first, Vec<double>(0.0)); });
     }
   }
 
@@ -195,7 +215,7 @@ class RowSoftmax;
 template <>
 class RowSoftmax<float> {
  public:
-  RowSoftmax(double max, double log_rest) : max_(max), log_rest_(log_rest) {}
+  LOGLOSS_INLINE RowSoftmax(double max, double log_rest) : max_(max), log_rest_(log_rest) {}
 
   // What probability() gives for 1.
   static constexpr double kOne = 1.0;
@@ -216,7 +236,7 @@ class RowSoftmax<float> {
 template <>
 class RowSoftmax<double> {
  public:
-  RowSoftmax(double max, double log_rest, const SoftmaxScale<double>& scale, int row)
+  LOGLOSS_INLINE RowSoftmax(double max, double log_rest, const SoftmaxScale<double>& scale, int row)
       : max_(max), log_rest_(log_rest), softmax_(scale, row) {}
 
   // Subnormal probabilities keep their digits until the last product.
@@ -242,13 +262,13 @@ class RowSoftmax<double> {
 template <class T>
 class SoftmaxOfRows {
  public:
-  explicit SoftmaxOfRows(const BatchStats<T>& stats) : max_(stats.max) {
-    for_each_group(stats.rows(), [&](int first) {
+  LOGLOSS_INLINE explicit SoftmaxOfRows(const BatchStats<T>& stats) : max_(stats.max) {
+    for_each_group(stats.rows(), [&](int first) LOGLOSS_INLINE_LAMBDA {
       log_rest_.set_group(first, stats.log_rest(first));
       if constexpr (sizeof(T) == sizeof(double)) scale_.set_group(stats, first, Vec<double>(RowSoftmax<T>::kOne));
     });
   }
-  RowSoftmax<T> operator[](int row) const {
+  LOGLOSS_INLINE RowSoftmax<T> operator[](int row) const {
     if constexpr (sizeof(T) == sizeof(double)) {
       return {max_[row], log_rest_[row], scale_, row};
     } else {

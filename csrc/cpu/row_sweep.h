@@ -225,7 +225,8 @@ class ChunkSweep {
     K_ = reference_exponent(kShifted ? max - shift_ : max);
     const Terms terms = terms_of(ScaledExp<T>{Vec<T>(K_)}, finite_anchor(max), value, 0, lanes);
     rest_.add(clear(is_max, terms.rest));
-    if constexpr (Term::kPresent) linear_.add({finite_anchor(max), reduce_add(terms.linear), reduce_add(terms.mass)});
+    if constexpr (Term::kPresent)
+      linear_.add(LinearSums{finite_anchor(max), reduce_add(terms.linear), reduce_add(terms.mass)});
     blocks_->add(max, count(is_max));
     return stats();
   }
@@ -262,7 +263,7 @@ class ChunkSweep {
     if (tile < end) add_last_tile(tile, end, &block);
     rest_ = block.rest;
     if constexpr (Term::kPresent) {
-      linear_.add({block.anchor, block.linear.total().high, block.mass.total().high});
+      linear_.add(LinearSums{block.anchor, block.linear.total().high, block.mass.total().high});
     }
     blocks_->add(max_here, block.ties);
     if (next_length > 0) maxima->complete(next, next_length, (tile - start) / kTile);
@@ -376,7 +377,7 @@ LOGLOSS_NOINLINE RowStats sweep_chunk(const S* x, std::int64_t n, compute_t<S> s
 
 // Two neighbouring parts of one row (same shift). Exact but for one addition: the loser's maximum joins the rest.
 template <class T>
-inline RowStats merge(const RowStats& a, const RowStats& b) {
+LOGLOSS_INLINE RowStats merge(const RowStats& a, const RowStats& b) {
   const RowStats& winner = b.max > a.max ? b : a;
   const RowStats& loser = b.max > a.max ? a : b;
   const double one = 1.0;

@@ -19,6 +19,8 @@
 #include "cpu/simd_avx2.h"
 #elif defined(LOGLOSS_LEVEL_NEON)
 #include "cpu/simd_neon.h"
+#elif defined(LOGLOSS_LEVEL_CUDA)
+#include "cuda/simd_cuda.h"
 #else
 #include "cpu/simd_portable.h"
 #endif
@@ -26,6 +28,8 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr int kLanes = 16;
+// Whether each lane is a thread of its own (CUDA): what it holds, the others do not see.
+inline constexpr bool kLaneIsThread = sizeof(Native<float>::Reg) == sizeof(float);
 
 // Integer of the width of T, for the bit patterns of floating-point constants.
 template <class T>
@@ -184,6 +188,20 @@ struct FirstLanes {
   int n;
 };
 
+// A single value.
+LOGLOSS_INLINE float load_one(const Half* p) { return widen(*p); }
+LOGLOSS_INLINE float load_one(const BFloat16* p) { return widen(*p); }
+template <class T>
+LOGLOSS_INLINE T load_one(const T* p) {
+  return *p;
+}
+LOGLOSS_INLINE void store_one(Half* p, float a) { *p = narrow_half(a); }
+LOGLOSS_INLINE void store_one(BFloat16* p, float a) { *p = narrow_bfloat16(a); }
+template <class T>
+LOGLOSS_INLINE void store_one(T* p, T a) {
+  *p = a;
+}
+
 // Memory: 16 values, or the first n of them. Half types are widened on load and rounded once on store.
 
 template <class T>
@@ -239,6 +257,9 @@ LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, int n, compute_t<S> fill) {
       }
     }
     return out;
+  } else if constexpr (kLaneIsThread) {
+    const int lane = Native<T>::lane();
+    return Vec<T>(lane < n ? load_one(p + lane) : fill);
   } else {
     S lanes[kLanes] = {};
     T filled[kLanes];
@@ -260,25 +281,14 @@ LOGLOSS_INLINE void store(S* p, int n, Vec<T> a) {
         Native<T>::store(p + i * kWidth, left, a.reg[i]);
       }
     }
+  } else if constexpr (kLaneIsThread) {
+    const int lane = Native<T>::lane();
+    if (lane < n) store_one(p + lane, a.reg[0]);
   } else {
     S lanes[kLanes];
     store(lanes, a);
     for (int i = 0; i < n; ++i) p[i] = lanes[i];
   }
-}
-
-// A single value.
-LOGLOSS_INLINE float load_one(const Half* p) { return widen(*p); }
-LOGLOSS_INLINE float load_one(const BFloat16* p) { return widen(*p); }
-template <class T>
-LOGLOSS_INLINE T load_one(const T* p) {
-  return *p;
-}
-LOGLOSS_INLINE void store_one(Half* p, float a) { *p = narrow_half(a); }
-LOGLOSS_INLINE void store_one(BFloat16* p, float a) { *p = narrow_bfloat16(a); }
-template <class T>
-LOGLOSS_INLINE void store_one(T* p, T a) {
-  *p = a;
 }
 
 template <class S>
@@ -314,6 +324,34 @@ LOGLOSS_INLINE T reduce_add(Vec<T> a) {
 template <class T>
 LOGLOSS_INLINE T reduce_max(Vec<T> a) {
   return Native<T>::reduce_max(fold_registers<Native<T>::max>(a));
+}
+
+// The same sum with what its roundings took, which is added to *low in one fixed order.
+template <class T>
+LOGLOSS_INLINE T reduce_add_exactly(Vec<T> a, T* low) {
+  if constexpr (kLaneIsThread) {
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      const T mine = a.reg[0], other = Native<T>::from_lane_xor(mine, half);
+      const T sum = mine + other;
+      const T added = sum - mine;
+      const T lost = (mine - (sum - added)) + (other - added);
+      for (int i = 0; i < half; ++i) *low += Native<T>::from_lane(lost, i);
+      a.reg[0] = sum;
+    }
+    return a.reg[0];
+  } else {
+    T lane[kLanes];
+    store(lane, a);
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) {
+        const T sum = lane[i] + lane[i + half];
+        const T added = sum - lane[i];
+        *low += (lane[i] - (sum - added)) + (lane[i + half] - added);
+        lane[i] = sum;
+      }
+    }
+    return lane[0];
+  }
 }
 
 // 16 rows of 16 elements become 16 columns: column[c] holds element c of each row.

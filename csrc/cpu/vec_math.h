@@ -115,7 +115,7 @@ LOGLOSS_INLINE Vec<double> widen(VecPair<T> a) {
 
 // c[0] + c[1] x + ... by Horner's rule.
 template <class T, int kTerms>
-LOGLOSS_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kTerms]) {
+LOGLOSS_INLINE Vec<T> horner(Vec<T> x, const T (&c)[kTerms]) {
   Vec<T> sum(c[kTerms - 1]);
   for (int i = kTerms - 2; i >= 0; --i) sum = fma(sum, x, Vec<T>(c[i]));
   return sum;
@@ -123,7 +123,7 @@ LOGLOSS_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kTerms]) {
 
 // The same in powers of x^2, even and odd terms apart: two chains of half the length.
 template <class T, int kTerms>
-LOGLOSS_INLINE Vec<T> even_odd_polynomial(Vec<T> x, Vec<T> square, const T (&c)[kTerms]) {
+LOGLOSS_INLINE Vec<T> even_odd_horner(Vec<T> x, Vec<T> square, const T (&c)[kTerms]) {
   const auto every_second = [&](int last) LOGLOSS_INLINE_LAMBDA {
     Vec<T> sum(c[last]);
     for (int i = last - 2; i >= 0; i -= 2) sum = fma(sum, square, Vec<T>(c[i]));
@@ -131,6 +131,38 @@ LOGLOSS_INLINE Vec<T> even_odd_polynomial(Vec<T> x, Vec<T> square, const T (&c)[
   };
   const Vec<T> with_last = every_second(kTerms - 1), other = every_second(kTerms - 2);
   return kTerms % 2 == 1 ? fma(other, x, with_last) : fma(with_last, x, other);
+}
+
+// A copy of an array: device code cannot refer to one that lives on the host.
+template <class T, int kTerms>
+struct Coefficients {
+  T c[kTerms];
+};
+template <class T, int kTerms>
+constexpr Coefficients<T, kTerms> copy_of(const T (&table)[kTerms]) {
+  Coefficients<T, kTerms> copy{};
+  for (int i = 0; i < kTerms; ++i) copy.c[i] = table[i];
+  return copy;
+}
+
+// The polynomial with the coefficients Table::q.
+template <class Table, class T>
+LOGLOSS_INLINE Vec<T> polynomial(Vec<T> x) {
+  if constexpr (kLaneIsThread) {
+    constexpr auto q = copy_of(Table::q);
+    return horner(x, q.c);
+  } else {
+    return horner(x, Table::q);
+  }
+}
+template <class Table, class T>
+LOGLOSS_INLINE Vec<T> even_odd_polynomial(Vec<T> x, Vec<T> square) {
+  if constexpr (kLaneIsThread) {
+    constexpr auto q = copy_of(Table::q);
+    return even_odd_horner(x, square, q.c);
+  } else {
+    return even_odd_horner(x, square, Table::q);
+  }
 }
 
 // e^r - 1 for r = x - n ln 2, |r| <= ln 2 / 2 (a little more, where n was rounded the other way).
@@ -144,7 +176,7 @@ LOGLOSS_INLINE Vec<T> exp_reduced_m1(Vec<T> x, Vec<T> n) {
   } else {
     for (const T part : E::kLn2Parts) r = r - n * Vec<T>(part);
   }
-  return fma(r * r, polynomial(r, E::q), r);
+  return fma(r * r, polynomial<E>(r), r);
 }
 
 // 2^n for integers n in the exponent range.
@@ -231,7 +263,7 @@ struct LogConstants<double> {
 template <class Constants>
 LOGLOSS_INLINE Vec<float> log1p_minus_argument(Vec<float> f) {
   const Vec<float> square = f * f;
-  return square * even_odd_polynomial(f, square, Constants::q);
+  return square * even_odd_polynomial<Constants>(f, square);
 }
 template <class Constants>
 LOGLOSS_INLINE Vec<double> log1p_minus_argument(Vec<double> f) {
@@ -239,7 +271,7 @@ LOGLOSS_INLINE Vec<double> log1p_minus_argument(Vec<double> f) {
   const Vec<double> s = f / (Vec<double>(2.0) + f);
   const Vec<double> z = s * s;
   const Vec<double> half_square = Vec<double>(0.5) * f * f;
-  return fma(s, fma(z, polynomial(z, Constants::q), half_square), Vec<double>(0.0) - half_square);
+  return fma(s, fma(z, polynomial<Constants>(z), half_square), Vec<double>(0.0) - half_square);
 }
 
 // n ln 2 + log(1 + f): the two large parts are added exactly (Fast2Sum), the small ones are in `low`. 0.4 ulp.

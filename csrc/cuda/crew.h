@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Who works on a row: a team alone, or all teams of a block together. Operations are written once for both.
+//
+// Sums over a row are those of cpu/row.h in the same order: tiles of 8 vectors added as a tree in the type of the
+// terms, the tiles one after the other into the 16 float64 lanes, the lanes as a tree. Teams of a block share the
+// tiles; the first team then adds them in order.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/row.h"
+#include "cuda/memory.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+inline constexpr int kMaxTeams = 20;
+
+// The terms of one vector of classes: kFields numbers that are added separately.
+template <class T, int kFields>
+struct Terms {
+  Vec<T> field[kFields] = {};
+  friend LOGLOSS_INLINE Terms operator+(const Terms& a, const Terms& b) {
+    Terms sum;
+    LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) sum.field[k] = a.field[k] + b.field[k];
+    return sum;
+  }
+};
+// The sums of them over a row, lane by lane, and in the end over the lanes.
+template <class T, int kFields>
+struct TermSums {
+  LaneSum<T> field[kFields];
+  LOGLOSS_INLINE void add(const Terms<T, kFields>& tile) {
+    LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) field[k].add(tile.field[k]);
+  }
+};
+template <int kFields>
+struct RowSums {
+  double field[kFields];
+};
+template <class T, int kFields>
+LOGLOSS_INLINE RowSums<kFields> totals(const TermSums<T, kFields>& sums) {
+  RowSums<kFields> out;
+  LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) {
+    const TwoPartSum total = sums.field[k].total();
+    out.field[k] = total.high + total.low;
+  }
+  return out;
+}
+
+// The tree sum of the terms f(j, lanes) of the tile that begins at element j of n; Term has operator+, and Term{} is
+// zero.
+template <class Term, class F>
+LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, F f) {
+  // In the order of the tree, so that few terms wait for each other in registers.
+  const auto sum_by = [](auto at) {
+    const auto pair = [&](int s) {
+      const Term first = at(s);
+      return first + at(s + 1);
+    };
+    const auto four = [&](int s) {
+      const Term first = pair(s);
+      return first + pair(s + 2);
+    };
+    const Term first = four(0);
+    return first + four(4);
+  };
+  if (n - j >= kTile) return sum_by([&](int s) { return f(j + s * kLanes, AllLanes{}); });
+  return sum_by([&](int s) {
+    const int left = static_cast<int>(n - j) - s * kLanes;
+    return left > 0 ? f(j + s * kLanes, FirstLanes{left < kLanes ? left : kLanes}) : Term{};
+  });
+}
+
+// A team alone with its rows.
+struct Team {
+  static constexpr bool kAlone = true;
+
+  LOGLOSS_INLINE int thread() const { return lane_of_team(); }
+  LOGLOSS_INLINE int threads() const { return kLanes; }
+  LOGLOSS_INLINE bool first_thread() const { return lane_of_team() == 0; }
+  LOGLOSS_INLINE void sync() const { sync_team(); }
+
+  // f(), which all teams of the crew need but one can compute.
+  template <class F>
+  LOGLOSS_INLINE auto once(F f) const {
+    return f();
+  }
+  template <class T, int kFields, class F>
+  LOGLOSS_INLINE RowSums<kFields> sum(std::int64_t n, F f) const {
+    TermSums<T, kFields> sums;
+    for (std::int64_t j = 0; j < n; j += kTile) sums.add(tile_of<Terms<T, kFields>>(j, n, f));
+    return totals(sums);
+  }
+};
+
+// Room of each team for the sums of tiles: 8 tiles of doubles.
+inline constexpr int kTileBytes = 8 * kLanes * static_cast<int>(sizeof(double));
+
+// What the teams of a block leave for each other, besides the tiles.
+struct BlockNotes {
+  static constexpr int kOnceBytes = 256;
+  static constexpr int kMostBlocks = static_cast<int>(kChunk / kBlock);
+  alignas(16) unsigned char once[kOnceBytes];
+  // For each block of the chunk at hand.
+  double max[kMostBlocks];
+  double ties[kMostBlocks];
+  // For each team's block.
+  double linear[kMaxTeams];
+  double mass[kMaxTeams];
+};
+
+// All teams of a block with one row.
+struct Block {
+  static constexpr bool kAlone = false;
+
+  BlockNotes* notes;
+  void* tiles;
+
+  LOGLOSS_INLINE int thread() const { return LOGLOSS_LEVEL::thread(); }
+  LOGLOSS_INLINE int threads() const { return LOGLOSS_LEVEL::threads(); }
+  LOGLOSS_INLINE bool first_thread() const { return thread() == 0; }
+  LOGLOSS_INLINE int team() const { return thread() / kLanes; }
+  LOGLOSS_INLINE int teams() const { return threads() / kLanes; }
+  LOGLOSS_INLINE void sync() const { sync_block(); }
+
+  template <class F>
+  LOGLOSS_INLINE auto once(F f) const {
+    using Result = decltype(f());
+    static_assert(sizeof(Result) <= BlockNotes::kOnceBytes);
+    Result* const noted = reinterpret_cast<Result*>(notes->once);
+    if (team() == 0) {
+      const Result mine = f();
+      if (first_thread()) *noted = mine;
+    }
+    sync_block();
+    const Result result = *noted;
+    sync_block();
+    return result;
+  }
+
+  // Each team adds as many tiles at a time as there is room for.
+  template <class T, int kFields, class F>
+  LOGLOSS_INLINE RowSums<kFields> sum(std::int64_t n, F f) const {
+    constexpr int kBatch = kTileBytes / static_cast<int>(sizeof(Terms<T, kFields>) * kLanes);
+    static_assert(kBatch >= 1);
+    Terms<T, kFields>* const noted = static_cast<Terms<T, kFields>*>(tiles);
+    TermSums<T, kFields> sums;
+    const int batch = kBatch * teams();
+    const std::int64_t count = (n + kTile - 1) / kTile;
+    for (std::int64_t first = 0; first < count; first += batch) {
+      const int here = count - first < batch ? static_cast<int>(count - first) : batch;
+      for (int i = team(); i < here; i += teams()) {
+        noted[i * kLanes + lane_of_team()] = tile_of<Terms<T, kFields>>((first + i) * kTile, n, f);
+      }
+      sync_block();
+      if (team() == 0) {
+        for (int i = 0; i < here; ++i) sums.add(noted[i * kLanes + lane_of_team()]);
+      }
+      sync_block();
+    }
+    return once([&] { return totals(sums); });
+  }
+};
+
+}  // namespace logloss::LOGLOSS_LEVEL

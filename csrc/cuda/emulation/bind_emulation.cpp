@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "cuda/emulation/device.h"
+
+namespace logloss::emulation {
+
+// Of the emulated module only: how threads take turns, what a launch may ask for, which barrier is left out.
+void bind_settings(pybind11::module_& module) {
+  namespace py = pybind11;
+  module.def(
+      "configure",
+      [](const std::string& order, std::uint64_t seed, int skipped_barrier, std::size_t memory_limit) {
+        if (order != "forward" && order != "reverse" && order != "shuffled") throw py::value_error("order: " + order);
+        settings().order = order == "forward" ? Order::forward : order == "reverse" ? Order::reverse : Order::shuffled;
+        settings().seed = seed;
+        settings().skipped_barrier = skipped_barrier;
+        settings().memory_limit = memory_limit;
+      },
+      py::kw_only(), py::arg("order") = "forward", py::arg("seed") = 0, py::arg("skipped_barrier") = -1,
+      py::arg("memory_limit") = 99 * 1024);
+}
+
+}  // namespace logloss::emulation

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The statistic of a row: sweep_chunk and row_stats of cpu/row_sweep.h for teams of threads, with the same bits.
+//
+// A block of at most kBlock elements is the work of one team: it finds the maximum, then adds the exponentials. The
+// power-of-two reference of a block is that of the largest maximum so far, so a crew first finds the maxima of as many
+// blocks as it has teams, and adds the tile sums in order afterwards.
+#pragma once
+
+#include <cstdint>
+
+#include "common/row_stats.h"
+#include "cpu/row_sweep.h"
+#include "cuda/crew.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+// The coefficients v_j of a row's linear sums; see cpu/row_sweep.h.
+
+// v_j = weight_j, or 1 without weights: label smoothing.
+template <class T>
+struct DeviceWeightTerm {
+  static constexpr bool kPresent = true;
+  const T* weight;
+  LOGLOSS_INLINE double at(std::int64_t j) const { return weight ? static_cast<double>(weight[j]) : 1.0; }
+  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, AllLanes) const { return Vec<double>(at(j + lane_of_team())); }
+  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, FirstLanes first) const {
+    return Vec<double>(lane_of_team() < first.n ? at(j + lane_of_team()) : 0.0);
+  }
+};
+
+// v_j = weight_j (scale p_j + offset): class probabilities p, smoothed.
+template <class S>
+struct DeviceProbabilityTerm {
+  using T = compute_t<S>;
+  static constexpr bool kPresent = true;
+  const S* probs;
+  DeviceWeightTerm<T> weight;
+  double scale;
+  double offset;
+  LOGLOSS_INLINE Vec<double> of(Vec<T> p, Vec<double> weight_here) const {
+    return fma(widen(p), Vec<double>(scale), Vec<double>(offset)) * weight_here;
+  }
+  template <class Lanes>
+  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, Lanes lanes) const {
+    return of(load(probs + j, lanes, T(0)), weight.in_double(j, lanes));
+  }
+};
+
+// The largest of n <= kBlock elements, the same for every thread of the team.
+template <class S>
+LOGLOSS_INLINE compute_t<S> max_of_block(const S* x, int n) {
+  using T = compute_t<S>;
+  Vec<T> m[4] = {Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>)};
+  int j = 0;
+  for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
+    LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(x + j + i * kLanes));
+  }
+  LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) {
+    const int left = n - j - i * kLanes;
+    if (left > 0) m[i] = max(m[i], load(x + j + i * kLanes, left < kLanes ? left : kLanes, -kInfinity<T>));
+  }
+  return reduce_max(max(max(m[0], m[1]), max(m[2], m[3])));
+}
+
+// What one block adds to the statistic besides its tile sums.
+struct BlockSums {
+  int ties;
+  double linear;
+  double mass;
+};
+
+// The sums of the block of n elements x, which is element `offset` of its row and on; sink(i, rest) gets the sum of
+// tile i. `exp` is about the row's reference, `largest` is the block's maximum.
+template <bool kShifted, class S, class Term, class Sink>
+LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_t<S>>& exp, compute_t<S> largest,
+                                     compute_t<S> shift, const Term& term, std::int64_t offset, Sink sink) {
+  using T = compute_t<S>;
+  using Sweep = SweepTerms<T, Term::kPresent>;
+  const Vec<T> excluded(largest);
+  const Vec<double> anchor(static_cast<double>(finite_anchor(largest)));
+  LaneSum<double> linear, mass;
+  int ties = 0;
+  for (int j = 0; j < n; j += kTile) {
+    const Sweep tile = tile_of<Sweep>(j, n, [&](std::int64_t at, auto lanes) {
+      const Vec<T> value = load(x + at, lanes, -kInfinity<T>);
+      const auto is_max = value == excluded;
+      ties += is_max.reg[0];
+      Sweep terms;
+      terms.rest = clear(is_max, exp(kShifted ? value - Vec<T>(shift) : value));
+      if constexpr (Term::kPresent) {
+        const Vec<double> v = term.in_double(offset + at, lanes);
+        terms.linear = clear(v == Vec<double>(0.0), v * (anchor - widen(value)));
+        terms.mass = v;
+      }
+      return terms;
+    });
+    sink(j / kTile, tile.rest);
+    if constexpr (Term::kPresent) {
+      linear.add(tile.linear);
+      mass.add(tile.mass);
+    }
+  }
+  BlockSums sums{0, 0.0, 0.0};
+  if constexpr (Term::kPresent) {
+    sums.linear = linear.total().high;
+    sums.mass = mass.total().high;
+  }
+  LOGLOSS_UNROLL for (int distance = kLanes / 2; distance > 0; distance /= 2) ties += shuffle_xor(ties, distance);
+  sums.ties = largest == -kInfinity<T> ? 0 : ties;  // the lanes beyond the end were counted
+  return sums;
+}
+
+// The statistic of a chunk from its blocks, of which `max` and `ties` hold the maxima and how often they occur.
+template <class T>
+LOGLOSS_INLINE RowStats chunk_stats(const LaneSum<T>& rest, T K, T shift, const LinearSums& linear, const double* max,
+                                    double* ties, int blocks) {
+  RowStats stats{};
+  int winner = 0;
+  for (int b = 1; b < blocks; ++b) {
+    if (max[b] > max[winner]) winner = b;
+  }
+  stats.max = max[winner];
+  stats.shift = static_cast<double>(shift);
+  stats.exponent = static_cast<double>(K);
+  const TwoPartSum total = rest.total();
+  stats.rest = total.high;
+  stats.rest_low = total.low;
+  stats.linear = linear.linear;
+  stats.mass = linear.mass;
+  for (int b = 0; b < blocks; ++b) {
+    if (max[b] == stats.max) stats.ties += static_cast<std::int64_t>(ties[b]);
+  }
+  // Of an infinite maximum only this counts: whether there is a NaN beside it.
+  if (stats.max - stats.max != 0.0) return stats;
+  const double ties_of_winner = ties[winner];
+  if (blocks == 1) {
+    if (ties_of_winner > 1.0) {
+      const double others = ties_of_winner - 1.0;
+      stats.rest += sum_of_maxima<T>(&stats.max, &others, 1, stats.shift, stats.exponent);
+    }
+    return stats;
+  }
+  sync_team();
+  if (lane_of_team() == 0) ties[winner] = ties_of_winner - 1.0;
+  sync_team();
+  stats.rest += sum_of_maxima<T>(max, ties, blocks, stats.shift, stats.exponent);
+  return stats;
+}
+
+// A row of at most kBlock elements, swept by a team.
+template <bool kShifted, class S, class Term>
+LOGLOSS_INLINE RowStats sweep_row(const Team&, const S* x, std::int64_t classes, compute_t<S> shift, const Term& term) {
+  using T = compute_t<S>;
+  const int n = static_cast<int>(classes);
+  const T max = max_of_block(x, n);
+  const T K = reference_exponent(kShifted ? max - shift : max);
+  LaneSum<T> rest;
+  const BlockSums sums = sweep_block<kShifted>(x, n, ScaledExp<T>(Vec<T>(K)), max, shift, term, 0,
+                                               [&](int, Vec<T> tile) { rest.add(tile); });
+  LinearSums linear{-static_cast<double>(FloatFormat<T>::kLargest), 0.0, 0.0};
+  if constexpr (Term::kPresent) linear.add({static_cast<double>(finite_anchor(max)), sums.linear, sums.mass});
+  const double wide_max = static_cast<double>(max);
+  double ties = sums.ties;
+  return chunk_stats<T>(rest, K, shift, linear, &wide_max, &ties, 1);
+}
+
+// The reference of block b: that of the largest of the maxima up to it.
+template <class T>
+LOGLOSS_INLINE T reference_of_block(const double* max, int b, T shift, bool shifted) {
+  Vec<T> K(-kLargestUnshifted<T> * T(2));
+  for (int i = lane_of_team(); i <= b; i += kLanes) {
+    const T max_here = static_cast<T>(max[i]);
+    K = logloss::LOGLOSS_LEVEL::max(K, Vec<T>(reference_exponent(shifted ? max_here - shift : max_here)));
+  }
+  return reduce_max(K);
+}
+
+// A chunk of a row, swept by all teams of a block. `staging` is room for kBlock elements of each team, null for rows
+// that lie in block memory already. The result is that of the first team.
+template <bool kShifted, class S, class Term>
+LOGLOSS_INLINE RowStats sweep_chunk(const Block& crew, const S* x, std::int64_t n, compute_t<S> shift, const Term& term,
+                                    std::int64_t offset, unsigned char* staging) {
+  using T = compute_t<S>;
+  BlockNotes& notes = *crew.notes;
+  T* const tiles = static_cast<T*>(crew.tiles);
+  const int blocks = static_cast<int>((n + kBlock - 1) / kBlock);
+  const int lane = lane_of_team();
+  // Of the first team.
+  LaneSum<T> rest;
+  LinearSums linear{-static_cast<double>(FloatFormat<T>::kLargest), 0.0, 0.0};
+  T K = 0;
+  for (int first = 0; first < blocks; first += crew.teams()) {
+    const int b = first + crew.team();
+    const std::int64_t start = static_cast<std::int64_t>(b) * kBlock;
+    const int length = b >= blocks ? 0 : n - start < kBlock ? static_cast<int>(n - start) : kBlock;
+    const S* here = x + start;
+    T max = T(0);
+    if (length > 0) {
+      if (staging) {
+        const Team team;
+        here = stage(team, here, length, staging + crew.team() * staged_bytes<S>(kBlock));
+        team.sync();
+      }
+      max = max_of_block(here, length);
+      if (lane == 0) notes.max[b] = static_cast<double>(max);
+    }
+    crew.sync();
+    if (length > 0) {
+      const T K_here = reference_of_block(notes.max, b, shift, kShifted);
+      T* const own = tiles + static_cast<std::int64_t>(crew.team()) * (kBlock / kTile) * kLanes;
+      const BlockSums sums =
+          sweep_block<kShifted>(here, length, ScaledExp<T>(Vec<T>(K_here)), max, shift, term, offset + start,
+                                [&](int tile, Vec<T> sum) { own[tile * kLanes + lane] = sum.reg[0]; });
+      if (lane == 0) {
+        notes.ties[b] = sums.ties;
+        notes.linear[crew.team()] = sums.linear;
+        notes.mass[crew.team()] = sums.mass;
+      }
+    }
+    crew.sync();
+    if (crew.team() != 0) continue;
+    for (int i = 0; i < crew.teams() && first + i < blocks; ++i) {
+      const T max_here = static_cast<T>(notes.max[first + i]);
+      const T K_here = reference_exponent(kShifted ? max_here - shift : max_here);
+      if (first + i == 0) K = K_here;
+      if (K_here > K) {
+        rest.scale(exact_power_of_two(static_cast<double>(K) - static_cast<double>(K_here)));
+        K = K_here;
+      }
+      const std::int64_t left = n - static_cast<std::int64_t>(first + i) * kBlock;
+      const int count = left < kBlock ? static_cast<int>((left + kTile - 1) / kTile) : kBlock / kTile;
+      const T* const tile = tiles + i * (kBlock / kTile) * kLanes + lane;
+      for (int t = 0; t < count; ++t) rest.add(Vec<T>(tile[t * kLanes]));
+      if constexpr (Term::kPresent) {
+        linear.add({static_cast<double>(finite_anchor(max_here)), notes.linear[i], notes.mass[i]});
+      }
+    }
+  }
+  RowStats stats{};
+  if (crew.team() == 0) stats = chunk_stats<T>(rest, K, shift, linear, notes.max, notes.ties, blocks);
+  crew.sync();
+  return stats;
+}
+
+template <bool kShifted, class S, class Term>
+LOGLOSS_INLINE RowStats sweep_row(const Block& crew, const S* x, std::int64_t classes, compute_t<S> shift,
+                                  const Term& term, unsigned char* staging) {
+  RowStats stats{};
+  bool holds_nan = false;
+  for (std::int64_t start = 0; start < classes; start += kChunk) {
+    const std::int64_t length = classes - start < kChunk ? classes - start : kChunk;
+    const RowStats here = sweep_chunk<kShifted>(crew, x + start, length, shift, term, start, staging);
+    if (crew.team() != 0) continue;
+    holds_nan = holds_nan || here.rest != here.rest;
+    stats = start == 0 ? here : merge<compute_t<S>>(stats, here);
+  }
+  // Where two parts have an infinite maximum the sum of the maxima is NaN.
+  if (stats.max - stats.max != 0.0) stats.rest = holds_nan ? __builtin_nan("") : 0.0;
+  return crew.once([&] { return stats; });
+}
+
+// The statistic of one row of `classes` > 0 elements, the same for every thread of the crew. sweep(shifted, shift) is
+// sweep_row.
+template <class T, class Sweep>
+LOGLOSS_INLINE RowStats row_stats_by(Sweep sweep) {
+  RowStats stats = sweep(std::false_type{}, T(0));
+  const T max = static_cast<T>(stats.max);
+  if (max >= -kLargestUnshifted<T> && max <= kLargestUnshifted<T>) return stats;
+  if (max == kInfinity<T> || max == -kInfinity<T>) {
+    stats.rest_low = 0.0;
+    stats.rest = stats.rest == stats.rest ? 0.0 : __builtin_nan("");
+    return stats;
+  }
+  return sweep(std::true_type{}, max);
+}
+template <class S, class Term>
+LOGLOSS_NOINLINE RowStats row_stats(Team crew, const S* x, std::int64_t classes, Term term, unsigned char*) {
+  using T = compute_t<S>;
+  return row_stats_by<T>(
+      [&](auto shifted, T shift) { return sweep_row<decltype(shifted)::value>(crew, x, classes, shift, term); });
+}
+template <class S, class Term>
+LOGLOSS_NOINLINE RowStats row_stats(Block crew, const S* x, std::int64_t classes, Term term, unsigned char* staging) {
+  using T = compute_t<S>;
+  return row_stats_by<T>([&](auto shifted, T shift) {
+    return sweep_row<decltype(shifted)::value>(crew, x, classes, shift, term, staging);
+  });
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL

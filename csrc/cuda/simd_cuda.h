@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Registers of the CUDA level: the 16 lanes of a vector are the 16 threads of a team, each of which holds one value.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "common/dtypes.h"
+#include "common/half.h"
+#include "common/platform.h"
+#include "cuda/device.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kRegisterTranspose = false;
+inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n lanes
+
+LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
+
+LOGLOSS_INLINE int lane_of_team() { return thread() & 15; }
+LOGLOSS_INLINE float rounded_once(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+LOGLOSS_INLINE double rounded_once(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
+template <class T>
+struct Native {
+  using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  using UInt = std::make_unsigned_t<Int>;
+  using Reg = T;
+  using Mask = bool;
+  static constexpr int kWidth = 16;
+
+  static LOGLOSS_INLINE int lane() { return lane_of_team(); }
+  static LOGLOSS_INLINE T from_lane(T a, int lane) { return shuffle_from(a, lane); }
+  static LOGLOSS_INLINE T from_lane_xor(T a, int distance) { return shuffle_xor(a, distance); }
+
+  static LOGLOSS_INLINE Reg broadcast(T a) { return a; }
+  static LOGLOSS_INLINE Reg load(const T* p) { return p[lane()]; }
+  static LOGLOSS_INLINE Reg load(const T* p, int n, T fill) { return lane() < n ? p[lane()] : fill; }
+  static LOGLOSS_INLINE void store(T* p, Reg a) { p[lane()] = a; }
+  static LOGLOSS_INLINE void store(T* p, int n, Reg a) {
+    if (lane() < n) p[lane()] = a;
+  }
+  static LOGLOSS_INLINE void stream(T* p, Reg a) { store(p, a); }
+  static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return a + b; }
+  static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return a - b; }
+  static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return a * b; }
+  static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return a / b; }
+  static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return rounded_once(a, b, c); }
+  static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return a > b ? a : b; }
+  static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return a == b; }
+  static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return a < b; }
+  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return m ? a : b; }
+  static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return m ? T(0) : a; }
+  static LOGLOSS_INLINE int count(Mask m) { return count_in_team(m); }
+  static LOGLOSS_INLINE T reduce_add(Reg a) {
+    LOGLOSS_UNROLL for (int half = kWidth / 2; half > 0; half /= 2) a = a + shuffle_xor(a, half);
+    return a;
+  }
+  // The lower lane's value stands first, as in registers: every thread gets the same zero of two.
+  static LOGLOSS_INLINE T reduce_max(Reg a) {
+    LOGLOSS_UNROLL for (int half = kWidth / 2; half > 0; half /= 2) {
+      const T other = shuffle_xor(a, half);
+      a = lane() & half ? max(other, a) : max(a, other);
+    }
+    return a;
+  }
+  static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return of_bits(bits(a) + static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return of_bits(bits(a) & static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return of_bits(bits(a) | static_cast<UInt>(b)); }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
+    return of_bits(bits(a) << kShift);
+  }
+  template <int kShift>
+  static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
+    return of_bits(bits(a) >> kShift);
+  }
+
+ private:
+  static LOGLOSS_INLINE UInt bits(T a) {
+    UInt pattern;
+    __builtin_memcpy(&pattern, &a, sizeof pattern);
+    return pattern;
+  }
+  static LOGLOSS_INLINE T of_bits(UInt pattern) {
+    T a;
+    __builtin_memcpy(&a, &pattern, sizeof a);
+    return a;
+  }
+};
+
+LOGLOSS_INLINE void widen_registers(const float* a, double* out) { *out = static_cast<double>(*a); }
+LOGLOSS_INLINE void narrow_registers(const double* a, float* out) { *out = static_cast<float>(*a); }
+
+LOGLOSS_INLINE void widen_half(const std::uint16_t* p, float* out) { *out = widen(Half{p[lane_of_team()]}); }
+LOGLOSS_INLINE void narrow_half(const float* a, std::uint16_t* p) { p[lane_of_team()] = narrow_half(*a).bits; }
+LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, float* out) { *out = widen(BFloat16{p[lane_of_team()]}); }
+LOGLOSS_INLINE void narrow_bfloat16(const float* a, std::uint16_t* p) { p[lane_of_team()] = narrow_bfloat16(*a).bits; }
+
+}  // namespace logloss::LOGLOSS_LEVEL

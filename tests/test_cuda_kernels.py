@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The CUDA kernels, run on the CPU by csrc/cuda/emulation: the bits of the CPU kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuda_calls import (
+    DTYPES,
+    Array,
+    address,
+    assert_same_sum,
+    check_class_loss,
+    check_element_loss,
+    check_pair_loss,
+    check_row_values,
+    check_softmax,
+    compute_dtype,
+    cuda,
+    on_device,
+    sum_state,
+)
+from logloss import _core
+
+INF, NAN = np.inf, np.nan
+# Tails of vectors, tiles and blocks; rows of one team and of a block.
+WIDTHS = sorted(
+    set(range(1, 300))
+    | set(range(300, 2100, 7))
+    | {2**k + d for k in range(1, 12) for d in (-1, 0, 1)} - {0}
+)
+LARGE_WIDTHS = (4095, 4097, 16383, 16385, 24000, 32769, 65535, 65536, 65537, 65552, 131073)
+# So little memory that rows beyond a team's are read from where they are.
+LITTLE_MEMORY = 26 * 1024
+
+SCHEDULES: tuple[dict[str, Any], ...] = (
+    {"order": "forward"},
+    {"order": "reverse"},
+    {"order": "shuffled", "seed": 1},
+    {"order": "shuffled", "seed": 2},
+)
+
+by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def _default_settings() -> Iterator[None]:
+    cuda.configure()
+    yield
+    cuda.configure()
+
+
+def logits(
+    rng: np.random.Generator, rows: int, classes: int, dtype: np.dtype[Any], beyond: int = 0
+) -> Array:
+    """Rows of several deviations, the last one with a confident class and ties."""
+    x = rng.normal(size=(rows, classes)) * np.array([1.0, 5.0, 30.0])[np.arange(rows) % 3, None]
+    x[-1, : max(1, classes // 3)] = np.round(x[-1, : max(1, classes // 3)])
+    x[-1, rng.integers(classes)] += 25
+    return on_device(x, dtype, beyond)
+
+
+def targets(rng: np.random.Generator, x: Array) -> Array:
+    """Likely and unlikely classes, the first row ignored."""
+    rows = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]).astype(np.float64)
+    target = rng.integers(0, x.shape[1], len(rows))
+    target[-1] = rows[-1].argmax()
+    target[0] = -1 if len(rows) > 2 else target[0]
+    return target.astype(np.int64)
+
+
+def weights(rng: np.random.Generator, classes: int, dtype: np.dtype[Any]) -> Array:
+    w = rng.uniform(0, 2, classes).astype(compute_dtype(dtype))
+    w[rng.random(classes) < 0.2] = 0
+    return w
+
+
+def probabilities(rng: np.random.Generator, x: Array) -> Array:
+    p = rng.exponential(size=x.shape) * (rng.random(x.shape) < 0.7)
+    return on_device(p / np.maximum(p.sum(axis=1, keepdims=True), 1e-3), x.dtype)
+
+
+def check_rows(rng: np.random.Generator, x: Array) -> None:
+    """Every operation over rows."""
+    w, classes = weights(rng, x.shape[1], x.dtype), targets(rng, x)
+    p, other = probabilities(rng, x), on_device(rng.permuted(x, axis=0), x.dtype)
+    check_class_loss("cross_entropy", x, classes)
+    check_class_loss("cross_entropy", x, classes, w, 0.1)
+    check_class_loss("cross_entropy", x, p, w, 0.1)
+    check_class_loss("nll_loss", x, classes, w)
+    check_softmax(x, on_device(rng.normal(size=x.shape), x.dtype))
+    check_row_values(x, "logsumexp", rng)
+    check_row_values(x, "entropy_with_logits", rng)
+    check_row_values(p, "entropy", rng)
+    check_pair_loss("kl_div_with_logits", x, other)
+    alike = np.array([1.0, -1.0, 0.0])[np.arange(len(classes)) % 3]
+    check_pair_loss("cosine_embedding_loss", x, other, alike, 0.1)
+
+
+@by_dtype
+def test_every_width(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    for classes in WIDTHS:
+        x = logits(rng, 3, classes, dtype, beyond=classes % 3)
+        check_class_loss("cross_entropy", x, targets(rng, x))
+
+
+@by_dtype
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: "-".join(map(str, s.values())))
+def test_every_operation(
+    schedule: dict[str, Any], dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    cuda.configure(**schedule)
+    for classes in (1, 2, 10, 15, 17, 33, 128, 129, 255, 1000, 1023, 1025, 2049, 2100):
+        check_rows(rng, logits(rng, 4, classes, dtype))
+
+
+@by_dtype
+def test_rows_beyond_block_memory(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    for schedule in SCHEDULES[1:3]:
+        cuda.configure(**schedule, memory_limit=LITTLE_MEMORY)
+        for classes in (1025, 2100, 5000, 20001):
+            check_rows(rng, logits(rng, 3, classes, dtype))
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", LARGE_WIDTHS)
+def test_large_rows(classes: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    x = logits(rng, 2, classes, dtype)
+    check_class_loss("cross_entropy", x, targets(rng, x))
+    check_class_loss("cross_entropy", x, targets(rng, x), weights(rng, classes, dtype), 0.1)
+    check_class_loss("cross_entropy", x, probabilities(rng, x))
+
+
+@by_dtype
+def test_many_short_rows(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    """Teams that have up to 16 rows in hand."""
+    for classes, rows in ((3, 1500), (10, 1001), (40, 700)):
+        x = logits(rng, rows, classes, dtype)
+        check_class_loss("cross_entropy", x, targets(rng, x), grad_rows=rng.normal(size=rows))
+        check_row_values(x, "logsumexp", rng)
+        check_softmax(x, on_device(rng.normal(size=x.shape), dtype))
+
+
+@by_dtype
+@pytest.mark.parametrize("inner", (2, 5, 33))
+def test_inner_class_axis(inner: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    for classes in (1, 3, 21, 200, 1025):
+        check_rows(rng, on_device(rng.normal(0, 5, (2, classes, inner)), dtype))
+
+
+@by_dtype
+def test_gradient_in_place_and_out_of_phase(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    for classes in (7, 130, 1030):
+        for beyond in range(16 // dtype.itemsize):
+            x = logits(rng, 3, classes, dtype, beyond)
+            check_class_loss("cross_entropy", x, targets(rng, x), in_place=beyond % 2 == 0)
+            check_class_loss("nll_loss", x, targets(rng, x), in_place=beyond % 2 == 0)
+
+
+SPECIAL_ROWS = (
+    [INF, 0.0, 1.0],
+    [INF, INF, -INF],
+    [-INF, -INF, -INF],
+    [-INF, 0.0, -INF],
+    [NAN, 0.0, INF],
+    [0.0, NAN, -INF],
+    [NAN, NAN, NAN],
+    [0.0, -0.0, 0.0],
+    [6e4, 5.9e4, -6e4],
+    [-5e4, -5e4, -5.1e4],
+    [1e-7, -1e-7, 6e-8],
+    [-0.6931, -0.6932, -60.0],
+)
+
+
+@by_dtype
+@pytest.mark.parametrize("padding", (0, 20, 1500))
+def test_special_rows(padding: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    for row in SPECIAL_ROWS:
+        for fill in (-INF, row[1], -3.0):
+            x = on_device([[*row, *[fill] * padding], [*[fill] * padding, *row]], dtype)
+            for limit in (99 * 1024, LITTLE_MEMORY):
+                cuda.configure(memory_limit=limit)
+                classes = np.array([1, padding], np.int64)
+                check_class_loss("cross_entropy", x, classes)
+                check_class_loss("cross_entropy", x, classes, smoothing=0.1)
+                check_row_values(x, "logsumexp", rng)
+                check_softmax(x, on_device(rng.normal(size=x.shape), dtype))
+                check_row_values(x, "entropy_with_logits", rng)
+                check_pair_loss("kl_div_with_logits", x, x[::-1].copy())
+
+
+def test_special_rows_over_chunks(rng: np.random.Generator) -> None:
+    for places in ((5, 70000), (70000, 70001), (65536,), (0,)):
+        for value in (INF, NAN, 90.0, 1e5):
+            x = on_device(rng.normal(size=(1, 70010)), np.dtype(np.float32))
+            x[0, list(places)] = value
+            check_class_loss("cross_entropy", x, np.array([70000]), smoothing=0.1)
+            check_row_values(x, "logsumexp", rng)
+            x[:] = -INF
+            x[0, list(places)] = value
+            check_row_values(x, "logsumexp", rng)
+
+
+# ------------------------------------------------------------------------------------ element-wise
+
+ELEMENT_LOSSES = ("binary_cross_entropy_with_logits", "kl_div", "kl_div_log_target")
+
+
+@by_dtype
+@pytest.mark.parametrize("deviation", (1.0, 40.0))
+def test_element_losses(deviation: float, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    for n in (1, 3, 7, 8, 9, 255, 4097, 20000):
+        for beyond in (0, 1):
+            x = on_device(rng.normal(0, deviation, (n, 3)), dtype, beyond)
+            y = on_device(rng.random((n, 3)) * rng.integers(0, 2, (n, 3)), dtype)
+            w = rng.uniform(0, 2, (n, 3)).astype(compute_dtype(dtype))
+            g = rng.normal(size=(n, 3)).astype(compute_dtype(dtype))
+            for name in ELEMENT_LOSSES:
+                check_element_loss(name, x, y)
+                check_element_loss(name, x, y, grad_output=g)
+            check_element_loss("binary_cross_entropy_with_logits", x, y, w, w[0] + 1)
+            p = on_device(1 / (1 + np.exp(-x.astype(np.float64))), dtype, beyond)
+            check_element_loss("binary_cross_entropy", p, y)
+            check_element_loss("binary_cross_entropy", p, y, w[0])
+
+
+@by_dtype
+def test_special_elements(dtype: np.dtype[Any]) -> None:
+    values = [
+        0.0,
+        -0.0,
+        1.0,
+        0.5,
+        1e-7,
+        -1e-7,
+        80.0,
+        -80.0,
+        110.0,
+        -110.0,
+        6e4,
+        -6e4,
+        INF,
+        -INF,
+        NAN,
+    ]
+    x, y = (on_device(a, dtype) for a in np.meshgrid(values, values))
+    for name in (*ELEMENT_LOSSES, "binary_cross_entropy"):
+        check_element_loss(name, x, y)
+
+
+def test_the_first_element_that_is_no_probability() -> None:
+    x = np.full(5000, 0.5, np.float32)
+    for bad in ((), (4999,), (77, 300), (0,)):
+        p, misfit = x.copy(), np.zeros(1, np.uint64)
+        p[list(bad)] = [1.5, NAN][: len(bad)]
+        cuda.binary_cross_entropy(2, p.size, address(p), address(x), misfit=address(misfit))
+        assert int(misfit[0]) == (bad[0] if bad else 2**64 - 1)
+
+
+# -------------------------------------------------------------------------------- targets and sums
+
+
+@pytest.mark.parametrize("code", range(8))
+def test_class_rows(code: int, rng: np.random.Generator) -> None:
+    index = np.dtype(
+        [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64][code]
+    )
+    target = rng.integers(0, 10, 1000).astype(index)
+    target[[5, 900]] = 77
+    target[[123, 300]] = 10
+    for ignore, bad in ((77, 123), (3, 5), (10, 5)):
+        rows, report = np.zeros(1000, np.int64), np.zeros(2, np.uint64)
+        cuda.class_rows(
+            code, 1000, 10, ignore, address(target), address(report), rows=address(rows)
+        )
+        wide = target.astype(np.int64)
+        good = (wide < 10) & (wide != ignore)
+        assert (rows == np.where(good, wide, -1)).all()
+        assert report.tolist() == [good.sum(), bad]
+
+
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+def test_sums_are_rounded_once(dtype: type, rng: np.random.Generator) -> None:
+    code = 3 if dtype is np.float64 else 2
+    for classes, n in ((5, 3), (100, 1000)):
+        weight = (rng.random(classes) * 10.0 ** rng.integers(-9, 9, classes)).astype(dtype)
+        rows = rng.integers(-1, classes, n)
+        state = sum_state()
+        cuda.weight_of_rows(code, n, classes, address(weight), address(rows), address(state))
+        expected = _core.weight_of_rows(weight, rows)
+        assert_same_sum(state, expected, "weight_of_rows")
+        one, out = _core.ExactSum(), np.zeros(1)
+        one.add(np.ones(1))
+        for numerator, denominator, right in (
+            (state, None, expected.divided_by(7.0)),
+            (None, state, one.quotient(expected)),
+            (state, state, 1.0),
+        ):
+            cuda.finish_sum(
+                address(out),
+                numerator=address(numerator),
+                denominator=address(denominator),
+                divisor=7.0,
+            )
+            assert out[0] == right
+
+
+def test_sum_of_specials() -> None:
+    for row, right in (([INF, 1.0], INF), ([INF, -INF], NAN), ([NAN, 1.0], NAN), ([-INF], -INF)):
+        state, out = sum_state(), np.zeros(1)
+        rows = np.arange(len(row))
+        values = np.array(row)
+        cuda.weight_of_rows(3, len(row), len(row), address(values), address(rows), address(state))
+        cuda.finish_sum(address(out), numerator=address(state))
+        np.testing.assert_array_equal(out[0], right)
+
+
+# --------------------------------------------------------------------------- the test of the tests
+
+
+def _survives(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except (AssertionError, RuntimeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("limit", (99 * 1024, LITTLE_MEMORY))
+def test_a_removed_barrier_is_caught(limit: int, rng: np.random.Generator) -> None:
+    """Of the first barriers of a row of a block, each in turn does nothing."""
+    x = logits(rng, 1, 2100, np.dtype(np.float32))
+    target = targets(rng, x)
+    caught = []
+    for barrier in range(5):
+        survived = True
+        for schedule in (*SCHEDULES, {"order": "shuffled", "seed": 3}):
+            cuda.configure(**schedule, memory_limit=limit, skipped_barrier=barrier)
+            survived = survived and _survives(lambda: check_class_loss("cross_entropy", x, target))
+        caught.append(not survived)
+    assert sum(caught) >= 3, caught
+    cuda.configure(memory_limit=limit)
+    check_class_loss("cross_entropy", x, target)
+
+
+def test_a_launch_beyond_the_limits_raises(rng: np.random.Generator) -> None:
+    x = logits(rng, 1, 1024, np.dtype(np.float64))
+    cuda.configure(memory_limit=1024)
+    with pytest.raises(RuntimeError, match="bytes of memory"):
+        check_class_loss("cross_entropy", x, targets(rng, x))
