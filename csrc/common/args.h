@@ -136,7 +136,7 @@ struct CosineBatch {
 };
 
 // What the values of a batch of elements add up to.
-inline constexpr int kElementSumParts = 48;
+inline constexpr int kElementSumParts = 12;
 struct ElementSums {
   double part[kElementSumParts];  // the exact sum is theirs
   bool exact;                     // unless this is false: then the values must be added one by one
@@ -153,7 +153,7 @@ struct ElementBatch {
   double grad_scale;  // factor of every gradient
   void* output;       // the function's values, or the losses (of the loss dtype); or null
   void* grad;         // or null; may be the input itself
-  ElementSums* sums;  // of the losses, or null
+  ElementSums* sums;  // of the losses in `output`, or null
   bool* in_domain;    // set to false by a probability outside [0, 1] or NaN, else left alone
 };
 

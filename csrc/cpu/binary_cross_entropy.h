@@ -33,19 +33,44 @@ LOGLOSS_NOINLINE void plain_bce_with_logits(const ElementBatch& batch) {
   S* grad = static_cast<S*>(batch.grad);
   LossSink<T> sink(batch);
   const GradientScale<T> scale(batch);
-  for_each_vector(batch.n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const Vec<T> x = load(input + j, lanes, T(0)), y = load(target + j, lanes, T(0));
-    const Logistic<T> logistic(x);
-    const auto positive = Vec<T>(T(0)) < x;
-    // A coefficient of 0 counts for nothing, beside an infinite logit too.
-    const Vec<T> z = select(positive, Vec<T>(T(1)) - y, y);
-    sink.put(j, lanes, plain_loss(logistic, z));
+  const auto body = [&]<class Form>(Form, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+    constexpr int kVectors = Form::kVectors;
+    Vec<T> x[kVectors], y[kVectors], z[kVectors];
+    Logistic<T> logistic[kVectors];
+    repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      x[i] = load(input + j + i * kLanes, lanes, T(0));
+      logistic[i] = logistic_of<Form>(x[i]);
+    });
+    VecPair<T> l[kVectors];
+    repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA { l[i] = logistic[i].log1p(); });
+    repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      y[i] = load(target + j + i * kLanes, lanes, T(0));
+      z[i] = select(Vec<T>(T(0)) < x[i], Vec<T>(T(1)) - y[i], y[i]);
+      // A coefficient of 0 counts for nothing, beside an infinite logit too.
+      const Vec<T> magnitude = logistic[i].magnitude();
+      const Vec<T> factor = Form::kOrdinary ? magnitude : clear(z[i] == Vec<T>(T(0)), magnitude);
+      sink.put(j + i * kLanes, lanes, fma(z[i], factor, l[i].high) + l[i].low);
+    });
     if (!grad) return;
-    const VecPair<T> q = logistic.sigmoid_of_minus();
-    const Vec<T> difference = select(positive, z - q.high, q.high - z);
-    const Vec<T> rest = select(positive, Vec<T>(T(0)) - q.low, q.low);
-    store(grad + j, lanes, narrow<T>((widen(difference) + widen(rest)) * scale(j, lanes)));
-  });
+    repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      const VecPair<T> q = logistic[i].sigmoid_of_minus();
+      const auto positive = Vec<T>(T(0)) < x[i];
+      const Vec<T> difference = select(positive, z[i] - q.high, q.high - z[i]);
+      const Vec<T> rest = select(positive, Vec<T>(T(0)) - q.low, q.low);
+      const std::int64_t k = j + i * kLanes;
+      store(grad + k, lanes, narrow<T>((widen(difference) + widen(rest)) * scale(k, lanes)));
+    });
+  };
+  for_each_group(
+      batch.n,
+      [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
+        ask_ahead(input + j);
+        ask_ahead(target + j);
+        if (!ordinary_logits<T>(input + j)) return false;
+        body(OrdinaryGroup{}, j, AllLanes{});
+        return true;
+      },
+      [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { body(AnyVector{}, j, lanes); });
   sink.finish();
 }
 
@@ -89,22 +114,38 @@ LOGLOSS_INLINE VecPair<T> clamped(VecPair<T> log) {
   const auto below = log.high + log.low < lowest;
   return {select(below, lowest, log.high), clear(below, log.low)};
 }
-
-// y log p + (1 - y) log(1 - p) for p and y in [0, 1], before the last rounding: neither part is positive.
+// `log`, or -100 in the lanes of the mask.
 template <class T>
-LOGLOSS_INLINE VecPair<T> bce_of_probability(Vec<T> p, Vec<T> y) {
-  const Vec<T> zero(T(0)), one(T(1));
-  // 2^-149 is below e^-100, and where 1 - p is 0 its logarithm is not computed.
-  const VecPair<T> log_p = clamped(log_pair(max(Vec<T>(T(0x1p-149)), p)));
-  const VecPair<T> log_rest = log1m_pair(p);
-  const auto certain = p == one;
-  const Vec<T> log_1mp = select(certain, Vec<T>(T(kSmallestLog)), log_rest.high);
+LOGLOSS_INLINE VecPair<T> clamped_where(Mask<T> zero, VecPair<T> log) {
+  return {select(zero, Vec<T>(T(kSmallestLog)), log.high), clear(zero, log.low)};
+}
 
+// y log p + (1 - y) log(1 - p) from the two logarithms, before the last rounding.
+template <class T>
+LOGLOSS_INLINE VecPair<T> mixed_logs(Vec<T> y, VecPair<T> log_p, VecPair<T> log_1mp) {
+  const Vec<T> one(T(1));
   const Vec<T> z = one - y;
   const Vec<T> z_low = (one - z) - y;
-  const VecPair<T> product = two_product(z, log_1mp);
-  const Vec<T> low = fma(z_low, log_1mp, fma(z, clear(certain, log_rest.low), product.low));
+  const VecPair<T> product = two_product(z, log_1mp.high);
+  const Vec<T> low = fma(z_low, log_1mp.high, fma(z, log_1mp.low, product.low));
   return {fma(y, log_p.high, product.high), fma(y, log_p.low, low)};
+}
+
+// y log p + (1 - y) log(1 - p) for p and y in [0, 1]: neither part is positive.
+template <class T>
+LOGLOSS_INLINE VecPair<T> bce_of_probability(Vec<T> p, Vec<T> y) {
+  // 2^-149 is below e^-100, and where 1 - p is 0 its logarithm is not computed.
+  const VecPair<T> log_p = clamped(log_pair(max(Vec<T>(T(0x1p-149)), p)));
+  return mixed_logs(y, log_p, clamped_where(p == Vec<T>(T(1)), log_assemble(log1m_argument(p))));
+}
+
+// 1 - p, as a rounded value and what was lost; the probability of y, which is 0 or 1.
+template <class T>
+LOGLOSS_INLINE VecPair<T> probability_of(Vec<T> y, Vec<T> p) {
+  const Vec<T> one(T(1));
+  const auto yes = Vec<T>(T(0)) < y;
+  const Vec<T> rest = one - p;
+  return {select(yes, p, rest), clear(yes, (one - rest) - p)};
 }
 
 // `marks`, and 1 in the lanes where p is not in [0, 1].
@@ -114,34 +155,144 @@ LOGLOSS_INLINE Vec<T> mark_outside(Vec<T> p, Vec<T> marks) {
   return select(excess < Vec<T>(FloatFormat<T>::kSmallest), marks, Vec<T>(T(1)));
 }
 
+// The smallest probability that is ordinary, beside 0: its logarithm is above -100.
+template <class T>
+inline constexpr T kOrdinaryProbability = T(sizeof(T) == 4 ? 0x1p-126 : 0x1p-144);
+
+// y log p + (1 - y) log(1 - p) of a group of ordinary probabilities.
+struct OrdinaryProbabilities {
+  template <class T>
+  static LOGLOSS_INLINE void logs(const Vec<T> (&p)[kGroup], const Vec<T> (&y)[kGroup], VecPair<T>* minus) {
+    LogArgument<T> argument[2][kGroup];
+    VecPair<T> log_p[kGroup], log_1mp[kGroup];
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA { argument[0][i] = log_argument(p[i]); });
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      log_p[i] = clamped_where(p[i] == Vec<T>(T(0)), log_assemble(argument[0][i]));
+    });
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA { argument[1][i] = log1m_argument(p[i]); });
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      log_1mp[i] = clamped_where(p[i] == Vec<T>(T(1)), log_assemble(argument[1][i]));
+    });
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA { minus[i] = mixed_logs(y[i], log_p[i], log_1mp[i]); });
+  }
+};
+
+// The same where each y is 0 or 1: one logarithm is needed.
+struct CertainTargets {
+  template <class T>
+  static LOGLOSS_INLINE void logs(const Vec<T> (&p)[kGroup], const Vec<T> (&y)[kGroup], VecPair<T>* minus) {
+    LogArgument<T> argument[kGroup];
+    Vec<T> of_target[kGroup];
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      const VecPair<T> probability = probability_of(y[i], p[i]);
+      of_target[i] = probability.high;
+      argument[i] = log_argument(probability.high, probability.low);
+    });
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      minus[i] = clamped_where(of_target[i] == Vec<T>(T(0)), log_assemble(argument[i]));
+    });
+  }
+};
+
 template <class S>
-void binary_cross_entropy(const ElementBatch& batch) {
+class BinaryCrossEntropy {
+ public:
   using T = compute_t<S>;
   using Wide = Vec<double>;
-  const S* x = static_cast<const S*>(batch.input);
-  const S* target = static_cast<const S*>(batch.target);
-  const OptionalWeight<T> weight{static_cast<const T*>(batch.weight)};
-  S* grad = static_cast<S*>(batch.grad);
-  LossSink<T> sink(batch);
-  const GradientScale<T> scale(batch);
-  const bool compute = batch.output || batch.sums || grad;
-  Vec<T> outside(T(0));
-  for_each_vector(batch.n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const Vec<T> p = load(x + j, lanes, T(0));
-    const Vec<T> y = load(target + j, lanes, T(0));
-    outside = mark_outside(y, mark_outside(p, outside));
-    if (!compute) return;
-    const VecPair<T> minus_loss = bce_of_probability(p, y);
-    const Vec<T> loss = weight.weight ? narrow<T>((Wide(0.0) - widen(minus_loss)) * weight(j, lanes))
-                                      : (Vec<T>(T(0)) - minus_loss.high) - minus_loss.low;
-    sink.put(j, lanes, loss);
-    if (!grad) return;
+
+  LOGLOSS_INLINE explicit BinaryCrossEntropy(const ElementBatch& batch)
+      : x_(static_cast<const S*>(batch.input)),
+        target_(static_cast<const S*>(batch.target)),
+        weight_{static_cast<const T*>(batch.weight)},
+        grad_(static_cast<S*>(batch.grad)),
+        sink_(batch),
+        scale_(batch),
+        compute_(batch.output || grad_) {}
+
+  LOGLOSS_INLINE bool group(std::int64_t j) {
+    const S* x = x_ + j;
+    const S* target = target_ + j;
+    ask_ahead(x);
+    ask_ahead(target);
+    const auto p = [&](int i) LOGLOSS_INLINE_LAMBDA { return load(x + i * kLanes); };
+    const auto y = [&](int i) LOGLOSS_INLINE_LAMBDA { return load(target + i * kLanes); };
+    constexpr PatternRange<T> kInside(kOrdinaryProbability<T>, T(1)), kTarget(T(0), T(1)), kZero(T(0), T(0));
+    const Vec<T> zero(T(0)), one(T(1));
+    if (!kInside.holds(p) &&
+        !kInside.holds([&](int i) LOGLOSS_INLINE_LAMBDA { return select(p(i) == zero, one, p(i)); })) {
+      return false;
+    }
+    if (kZero.holds([&](int i) LOGLOSS_INLINE_LAMBDA { return min_bits(y(i), one - y(i)); })) {
+      step<CertainTargets>(j);
+    } else if (kTarget.holds(y)) {
+      step<OrdinaryProbabilities>(j);
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  template <class Lanes>
+  LOGLOSS_INLINE void any_vector(std::int64_t j, Lanes lanes) {
+    const Vec<T> p = load(x_ + j, lanes, T(0)), y = load(target_ + j, lanes, T(0));
+    outside_ = mark_outside(y, mark_outside(p, outside_));
+    if (!compute_) return;
+    put(j, lanes, bce_of_probability(p, y));
+    if (grad_) put_gradient(j, lanes, p, y);
+  }
+
+  // Whether all elements lay in the domain.
+  LOGLOSS_INLINE bool finish() const {
+    sink_.finish();
+    return !any(outside_ == Vec<T>(T(1)));
+  }
+
+ private:
+  template <class Logs>
+  LOGLOSS_INLINE void step(std::int64_t first) {
+    if (!compute_) return;
+    Vec<T> p[kGroup], y[kGroup];
+    VecPair<T> minus[kGroup];
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      p[i] = load(x_ + first + i * kLanes);
+      y[i] = load(target_ + first + i * kLanes);
+    });
+    Logs::logs(p, y, minus);
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA { put(first + i * kLanes, AllLanes{}, minus[i]); });
+    if (!grad_) return;
+    repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA { put_gradient(first + i * kLanes, AllLanes{}, p[i], y[i]); });
+  }
+
+  template <class Lanes>
+  LOGLOSS_INLINE void put(std::int64_t j, Lanes lanes, VecPair<T> minus_loss) const {
+    sink_.put(j, lanes,
+              weight_.weight ? narrow<T>((Wide(0.0) - widen(minus_loss)) * weight_(j, lanes))
+                             : (Vec<T>(T(0)) - minus_loss.high) - minus_loss.low);
+  }
+  template <class Lanes>
+  LOGLOSS_INLINE void put_gradient(std::int64_t j, Lanes lanes, Vec<T> p, Vec<T> y) {
     const Wide wide_p = widen(p);
     const Wide variance = max(Wide(kSmallestVariance), wide_p * (Wide(1.0) - wide_p));
-    store(grad + j, lanes, narrow<T>((wide_p - widen(y)) / variance * (weight(j, lanes) * scale(j, lanes))));
-  });
-  sink.finish();
-  if (any(outside == Vec<T>(T(1)))) *batch.in_domain = false;
+    store(grad_ + j, lanes, narrow<T>((wide_p - widen(y)) / variance * (weight_(j, lanes) * scale_(j, lanes))));
+  }
+
+  const S* x_;
+  const S* target_;
+  OptionalWeight<T> weight_;
+  S* grad_;
+  LossSink<T> sink_;
+  GradientScale<T> scale_;
+  bool compute_;
+  Vec<T> outside_{T(0)};
+};
+
+template <class S>
+void binary_cross_entropy(const ElementBatch& batch) {
+  BinaryCrossEntropy<S> kernel(batch);
+  for_each_group(
+      batch.n, [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA { return kernel.group(j); },
+      [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { kernel.any_vector(j, lanes); });
+  if (!kernel.finish()) *batch.in_domain = false;
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

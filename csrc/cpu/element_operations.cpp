@@ -47,17 +47,13 @@ struct Worker {
   bool in_domain = true;
 };
 
-// Adds the losses of a batch. Where they are out of reach of ElementSums they are added one by one; if nobody keeps
-// them they are computed again for that.
-void add_batch(Kernel<ElementBatch> kernel, DType dtype, const ElementBatch& batch, ExactSum* sum) {
-  if (batch.sums->exact) return add_all(sum, batch.sums->part, kElementSumParts);
-  if (batch.output) return add_losses(sum, dtype, batch.output, batch.n);
-  double losses[kMaxElements];  // doubles or floats
-  ElementBatch again = batch;
-  again.output = losses;
-  again.sums = nullptr;
-  kernel(again);
-  add_losses(sum, dtype, losses, batch.n);
+// Adds the losses of a batch, one by one where they are out of reach of ElementSums.
+void add_batch(DType dtype, const ElementBatch& batch, ExactSum* sum) {
+  if (batch.sums->exact) {
+    add_all(sum, batch.sums->part, kElementSumParts);
+  } else {
+    add_losses(sum, dtype, batch.output, batch.n);
+  }
 }
 
 }  // namespace
@@ -77,12 +73,13 @@ bool run_elements(const KernelsByDType<ElementBatch>& kernels, ElementTask* task
         batch.grad_scale = task->grad_scale;
         batch.in_domain = &worker.in_domain;
         ElementSums sums;
-        double losses[kMaxElements];
-        if (task->loss_sum) batch.sums = &sums;
-        // A gradient may replace the input, which could then not be read again.
-        if (task->loss_sum && batch.grad && !batch.output) batch.output = losses;
+        double losses[kMaxElements];  // doubles or floats
+        if (task->loss_sum) {
+          batch.sums = &sums;
+          if (!batch.output) batch.output = losses;
+        }
         kernel(batch);
-        if (task->loss_sum) add_batch(kernel, task->dtype, batch, &worker.sum);
+        if (task->loss_sum) add_batch(task->dtype, batch, &worker.sum);
         worker.close();
       });
   for (const Worker& worker : workers) {

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the element-wise operations share: results that go where a batch wants them.
+// What the element-wise operations share: groups of vectors that are computed side by side, and results that go where a
+// batch wants them.
+//
+// Most values are ordinary: no NaN, nothing that overflows or becomes subnormal on the way. A kernel takes groups of
+// kGroup vectors of ordinary values through each of its steps together, so that the arithmetic of one fills the
+// latencies of another, and leaves out what only other values need. Groups with other values, and the last elements of
+// a batch, go vector by vector. Both ways give the same bits.
 #pragma once
 
 #include "common/args.h"
@@ -8,37 +14,93 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// a in the lanes that count, 0 in the others.
-template <class T>
-LOGLOSS_INLINE Vec<T> only(AllLanes, Vec<T> a) {
-  return a;
-}
-template <class T>
-LOGLOSS_INLINE Vec<T> only(FirstLanes first, Vec<T> a) {
-  T lane[kLanes];
-  store(lane, a);
-  return load(lane, first.n, T(0));
+inline constexpr int kGroup = 4;
+inline constexpr int kGroupElements = kGroup * kLanes;
+
+// How a step is taken.
+struct OrdinaryGroup {
+  static constexpr int kVectors = kGroup;
+  static constexpr bool kOrdinary = true;
+};
+struct AnyVector {
+  static constexpr int kVectors = 1;
+  static constexpr bool kOrdinary = false;
+};
+
+// group(j) for every whole group, and where that returns false, and for the rest, any(j, lanes) for every vector.
+template <class Group, class Any>
+LOGLOSS_INLINE void for_each_group(int n, Group group, Any any) {
+  for (int j = 0; j < n; j += kGroupElements) {
+    const int left = n - j < kGroupElements ? n - j : kGroupElements;
+    if (left == kGroupElements && group(j)) continue;
+    for_each_vector(left, [&](std::int64_t i, auto lanes) LOGLOSS_INLINE_LAMBDA { any(j + i, lanes); });
+  }
 }
 
-// The losses of a batch: stored, added, or both.
+// f(0), f(1), ..., f(kTimes - 1), spelt out.
+template <int kTimes, class F>
+LOGLOSS_INLINE void repeat(F f) {
+  if constexpr (kTimes > 1) repeat<kTimes - 1>(f);
+  f(kTimes - 1);
+}
+
+// Asks memory for what a group will read some groups later.
+inline constexpr int kAheadBytes = 4096;
+template <class S>
+LOGLOSS_INLINE void ask_ahead(const S* group) {
+  constexpr int kLine = 64, kBytes = kGroupElements * static_cast<int>(sizeof(S));
+  const char* from = reinterpret_cast<const char*>(group) + kAheadBytes;
+  for (int line = 0; line < kBytes; line += kLine) __builtin_prefetch(from + line);
+}
+
+// Whether all patterns of a group, as unsigned integers, lie in [first, last].
+template <class T>
+class PatternRange {
+ public:
+  constexpr PatternRange(T first, T last)
+      : move_(static_cast<BitsOf<T>>(kLowest - pattern(first))),
+        last_(static_cast<BitsOf<T>>(kLowest - pattern(first) + pattern(last))) {}
+
+  // Of value(0), ..., value(kGroup - 1).
+  template <class Value>
+  LOGLOSS_INLINE bool holds(Value value) const {
+    Vec<T> largest = add_bits(value(0), move_);
+    repeat<kGroup - 1>([&](int i)
+                           LOGLOSS_INLINE_LAMBDA { largest = max_bits(largest, add_bits(value(i + 1), move_)); });
+    return !any(above_bits(largest, last_));
+  }
+
+ private:
+  using Unsigned = std::make_unsigned_t<BitsOf<T>>;
+  static constexpr Unsigned kLowest = Unsigned(1) << (8 * sizeof(T) - 1);  // of signed integers, which are compared
+  static constexpr Unsigned pattern(T value) { return __builtin_bit_cast(Unsigned, value); }
+
+  BitsOf<T> move_, last_;
+};
+
+template <class T>
+inline constexpr BitsOf<T> kAllButSign = ~(BitsOf<T>(1) << (8 * sizeof(T) - 1));
+template <class T>
+inline constexpr PatternRange<T> kFinite(T(0), FloatFormat<T>::kLargest);  // of magnitudes
+
+// The losses of a batch: stored, and added in the end while they lie in the caches. In the loop that computes them the
+// sum's registers would be spilled: 0.75 instead of 0.67 ns per element of binary_cross_entropy_with_logits.
 template <class T>
 class LossSink {
  public:
   LOGLOSS_INLINE explicit LossSink(const ElementBatch& batch) : batch_(batch), loss_(static_cast<T*>(batch.output)) {}
 
   template <class Lanes>
-  LOGLOSS_INLINE void put(std::int64_t j, Lanes lanes, Vec<T> loss) {
+  LOGLOSS_INLINE void put(std::int64_t j, Lanes lanes, Vec<T> loss) const {
     if (loss_) store(loss_ + j, lanes, loss);
-    if (batch_.sums) sum_.add(only(lanes, loss));
   }
   LOGLOSS_INLINE void finish() const {
-    if (batch_.sums) sum_.finish(batch_.sums);
+    if (batch_.sums) sum_elements(loss_, batch_.n, batch_.sums);
   }
 
  private:
   const ElementBatch& batch_;
   T* loss_;
-  ElementSum<T> sum_;
 };
 
 // The factors of a batch's gradients: grad_scale, and grad_output where there is one.
@@ -58,17 +120,5 @@ class GradientScale {
   Vec<double> scale_;
   const T* grad_output_;
 };
-
-// dx = g derivative(x) in float64, rounded once.
-template <class S, class Derivative>
-LOGLOSS_INLINE void write_gradient(const ElementBatch& batch, Derivative derivative) {
-  using T = compute_t<S>;
-  const S* x = static_cast<const S*>(batch.input);
-  S* grad = static_cast<S*>(batch.grad);
-  const GradientScale<T> scale(batch);
-  for_each_vector(batch.n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    store(grad + j, lanes, narrow<T>(derivative(load(x + j, lanes, T(0))) * scale(j, lanes)));
-  });
-}
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -5,6 +5,7 @@
 // Both are pairs within 0.5 ulp, subnormal results excepted, which are within 1.5 ulp.
 #pragma once
 
+#include "cpu/elements.h"
 #include "cpu/vec_math.h"
 
 namespace logloss::LOGLOSS_LEVEL {
@@ -19,6 +20,7 @@ struct Log1pOfUnitConstants<float> {
   static constexpr float q[] = {-0.5f,          0x1.555588p-2f,  -0x1.fffeb8p-3f, 0x1.996df8p-3f, -0x1.552f96p-3f,
                                 0x1.28d216p-3f, -0x1.0b992cp-3f, 0x1.a0fd1cp-4f,  -0x1.5f4cfcp-5f};
   static constexpr float kLowest = -105.0f;  // e^x = 0 up to here
+  static constexpr float kNormal = 87.0f;    // e^-x is a normal number up to here
 };
 
 template <>
@@ -28,24 +30,29 @@ struct Log1pOfUnitConstants<double> {
                                  0x1.c71c748b118cbp-3, 0x1.745c4c1640e3dp-3, 0x1.3b3595a95167ep-3,
                                  0x1.0dce8e920ff22p-3, 0x1.1b6cc4343b40ep-3};
   static constexpr double kLowest = -746.0;
+  static constexpr double kNormal = 708.0;
 };
 
 template <class T>
 class Logistic {
  public:
+  Logistic() = default;
   LOGLOSS_INLINE explicit Logistic(Vec<T> x) : magnitude_(abs(x)) {
-    using F = FloatFormat<T>;
     const Vec<T> exponent = max(Vec<T>(Log1pOfUnitConstants<T>::kLowest), Vec<T>(T(0)) - magnitude_);
-    // n + kBias sits in the low bits of `rounded`, from where a shift makes it 2^n; powers below the smallest normal
-    // number wait in `tail_`.
-    const Vec<T> origin(F::kRound + T(F::kBias));
-    const Vec<T> rounded = fma(exponent, Vec<T>(ExpConstants<T>::kLog2e), origin);
+    const Vec<T> rounded = rounded_power(exponent);
     const Vec<T> normal = max(Vec<T>(F::kRound + T(1)), rounded);
-    const Vec<T> scale = shift_left_bits<F::kFraction>(normal);
-    const Vec<T> m1 = exp_reduced_m1(exponent, rounded - origin);
-    e_.high = fma(scale, m1, scale);
-    e_.low = fma(scale, m1, scale - e_.high);
+    set_exp(exponent, rounded, normal);
     tail_ = power_of_two(rounded - normal);
+  }
+  // The same where |x| <= kNormal in all lanes: there is no tail.
+  static LOGLOSS_INLINE Logistic of_ordinary(Vec<T> x) {
+    Logistic logistic;
+    logistic.magnitude_ = abs(x);
+    const Vec<T> exponent = or_bits(x, kSign);
+    const Vec<T> rounded = rounded_power(exponent);
+    logistic.set_exp(exponent, rounded, rounded);
+    logistic.tail_ = Vec<T>(T(1));
+    return logistic;
   }
 
   // |x|
@@ -76,11 +83,44 @@ class Logistic {
   }
 
  private:
-  static LOGLOSS_INLINE Vec<T> abs(Vec<T> x) { return and_bits(x, ~(BitsOf<T>(1) << (8 * sizeof(T) - 1))); }
+  using F = FloatFormat<T>;
+  static constexpr T kOrigin = F::kRound + T(F::kBias);
+  static constexpr BitsOf<T> kSign = BitsOf<T>(1) << (8 * sizeof(T) - 1);
+
+  static LOGLOSS_INLINE Vec<T> abs(Vec<T> x) { return and_bits(x, ~kSign); }
+
+  // e^exponent = 2^n (1 + m1): n + kBias sits in the low bits of the result, from where a shift makes it 2^n.
+  static LOGLOSS_INLINE Vec<T> rounded_power(Vec<T> exponent) {
+    return fma(exponent, Vec<T>(ExpConstants<T>::kLog2e), Vec<T>(kOrigin));
+  }
+  // `normal` is `rounded`, or the smallest power that is a normal number: the rest of it waits in `tail_`.
+  LOGLOSS_INLINE void set_exp(Vec<T> exponent, Vec<T> rounded, Vec<T> normal) {
+    const Vec<T> scale = shift_left_bits<F::kFraction>(normal);
+    const Vec<T> m1 = exp_reduced_m1(exponent, rounded - Vec<T>(kOrigin));
+    e_.high = fma(scale, m1, scale);
+    e_.low = fma(scale, m1, scale - e_.high);
+  }
 
   Vec<T> magnitude_;
   VecPair<T> e_;
   Vec<T> tail_;  // what of 2^n is applied last, so that a subnormal result is rounded once
 };
+
+// Of one of a group's vectors, or of any.
+template <class Form, class T>
+LOGLOSS_INLINE Logistic<T> logistic_of(Vec<T> x) {
+  if constexpr (Form::kOrdinary) {
+    return Logistic<T>::of_ordinary(x);
+  } else {
+    return Logistic<T>(x);
+  }
+}
+
+// Whether the arguments of a group are ordinary.
+template <class T, class S>
+LOGLOSS_INLINE bool ordinary_logits(const S* x) {
+  constexpr PatternRange<T> kOrdinary(T(0), Log1pOfUnitConstants<T>::kNormal);
+  return kOrdinary.holds([&](int i) LOGLOSS_INLINE_LAMBDA { return and_bits(load(x + i * kLanes), kAllButSign<T>); });
+}
 
 }  // namespace logloss::LOGLOSS_LEVEL

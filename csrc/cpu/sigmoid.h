@@ -8,15 +8,39 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-template <class S>
-void sigmoid(const ElementBatch& batch) {
+// y = function(x), step by step.
+template <class S, class Function>
+LOGLOSS_INLINE void map_logits(const ElementBatch& batch, Function function) {
   using T = compute_t<S>;
   const S* x = static_cast<const S*>(batch.input);
   S* y = static_cast<S*>(batch.output);
-  for_each_vector(batch.n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const Vec<T> value = load(x + j, lanes, T(0));
-    const VecPair<T> q = Logistic<T>(value).sigmoid_of_minus();
-    store(y + j, lanes, select(Vec<T>(T(0)) < value, (Vec<T>(T(1)) - q.high) - q.low, q.high + q.low));
+  const auto body = [&]<class Form>(Form, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+    Vec<T> value[Form::kVectors];
+    Logistic<T> logistic[Form::kVectors];
+    repeat<Form::kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      value[i] = load(x + j + i * kLanes, lanes, T(0));
+      logistic[i] = logistic_of<Form>(value[i]);
+    });
+    repeat<Form::kVectors>(
+        [&](int i) LOGLOSS_INLINE_LAMBDA { store(y + j + i * kLanes, lanes, function(value[i], logistic[i])); });
+  };
+  for_each_group(
+      batch.n,
+      [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
+        ask_ahead(x + j);
+        if (!ordinary_logits<T>(x + j)) return false;
+        body(OrdinaryGroup{}, j, AllLanes{});
+        return true;
+      },
+      [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { body(AnyVector{}, j, lanes); });
+}
+
+template <class S>
+void sigmoid(const ElementBatch& batch) {
+  using T = compute_t<S>;
+  map_logits<S>(batch, [](Vec<T> x, const Logistic<T>& logistic) LOGLOSS_INLINE_LAMBDA {
+    const VecPair<T> q = logistic.sigmoid_of_minus();
+    return select(Vec<T>(T(0)) < x, (Vec<T>(T(1)) - q.high) - q.low, q.high + q.low);
   });
 }
 
@@ -24,31 +48,55 @@ void sigmoid(const ElementBatch& batch) {
 template <class S>
 void log_sigmoid(const ElementBatch& batch) {
   using T = compute_t<S>;
-  const S* x = static_cast<const S*>(batch.input);
-  S* y = static_cast<S*>(batch.output);
-  for_each_vector(batch.n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const Vec<T> value = load(x + j, lanes, T(0));
-    const VecPair<T> l = Logistic<T>(value).log1p();
-    store(y + j, lanes, (clear(Vec<T>(T(0)) < value, value) - l.high) - l.low);
+  map_logits<S>(batch, [](Vec<T> x, const Logistic<T>& logistic) LOGLOSS_INLINE_LAMBDA {
+    const VecPair<T> l = logistic.log1p();
+    return (clear(Vec<T>(T(0)) < x, x) - l.high) - l.low;
   });
+}
+
+// dx = g derivative(x) in float64, rounded once.
+template <class S, class Derivative>
+LOGLOSS_INLINE void write_gradient(const ElementBatch& batch, Derivative derivative) {
+  using T = compute_t<S>;
+  const S* x = static_cast<const S*>(batch.input);
+  S* grad = static_cast<S*>(batch.grad);
+  const GradientScale<T> scale(batch);
+  const auto body = [&]<class Form>(Form, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+    Vec<T> value[Form::kVectors];
+    Logistic<T> logistic[Form::kVectors];
+    repeat<Form::kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      value[i] = load(x + j + i * kLanes, lanes, T(0));
+      logistic[i] = logistic_of<Form>(value[i]);
+    });
+    repeat<Form::kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      const Vec<double> q = widen(logistic[i].sigmoid_of_minus());
+      const std::int64_t k = j + i * kLanes;
+      store(grad + k, lanes, narrow<T>(derivative(value[i], q) * scale(k, lanes)));
+    });
+  };
+  for_each_group(
+      batch.n,
+      [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
+        ask_ahead(x + j);
+        if (!ordinary_logits<T>(x + j)) return false;
+        body(OrdinaryGroup{}, j, AllLanes{});
+        return true;
+      },
+      [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { body(AnyVector{}, j, lanes); });
 }
 
 // dx = g q (1 - q)
 template <class S>
 void sigmoid_backward(const ElementBatch& batch) {
   using T = compute_t<S>;
-  write_gradient<S>(batch, [](Vec<T> x) LOGLOSS_INLINE_LAMBDA {
-    const Vec<double> q = widen(Logistic<T>(x).sigmoid_of_minus());
-    return q * (Vec<double>(1.0) - q);
-  });
+  write_gradient<S>(batch, [](Vec<T>, Vec<double> q) LOGLOSS_INLINE_LAMBDA { return q * (Vec<double>(1.0) - q); });
 }
 
 // dx = g sigmoid(-x)
 template <class S>
 void log_sigmoid_backward(const ElementBatch& batch) {
   using T = compute_t<S>;
-  write_gradient<S>(batch, [](Vec<T> x) LOGLOSS_INLINE_LAMBDA {
-    const Vec<double> q = widen(Logistic<T>(x).sigmoid_of_minus());
+  write_gradient<S>(batch, [](Vec<T> x, Vec<double> q) LOGLOSS_INLINE_LAMBDA {
     return select(Vec<double>(0.0) < widen(x), q, Vec<double>(1.0) - q);
   });
 }

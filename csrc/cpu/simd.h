@@ -161,6 +161,23 @@ LOGLOSS_INLINE Vec<T> shift_right_bits(Vec<T> a) {
   return a;
 }
 
+// Bit patterns compared as signed integers.
+
+template <class T>
+LOGLOSS_INLINE Vec<T> max_bits(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::max_bits>(a, b);
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> min_bits(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::min_bits>(a, b);
+}
+template <class T>
+LOGLOSS_INLINE Mask<T> above_bits(Vec<T> a, BitsOf<T> b) {
+  Mask<T> out;
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) out.reg[i] = Native<T>::above_bits(a.reg[i], b);
+  return out;
+}
+
 // float lanes <-> double lanes.
 
 LOGLOSS_INLINE Vec<double> widen(Vec<float> a) {
@@ -218,6 +235,14 @@ LOGLOSS_INLINE Vec<float> load(const Half* p) {
 LOGLOSS_INLINE Vec<float> load(const BFloat16* p) {
   Vec<float> out;
   widen_bfloat16(&p->bits, out.reg);
+  return out;
+}
+
+// Widened on the way: float registers need not be cut into halves.
+template <class T>
+LOGLOSS_INLINE Vec<double> load_wide(const T* p) {
+  Vec<double> out;
+  for (int i = 0; i < Vec<double>::kRegisters; ++i) out.reg[i] = Native<double>::load(p + i * Native<double>::kWidth);
   return out;
 }
 

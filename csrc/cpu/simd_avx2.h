@@ -66,6 +66,15 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg or_bits(Reg a, std::int32_t b) {
     return _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
   }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) {
+    return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+  }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) {
+    return _mm256_castsi256_ps(_mm256_min_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+  }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, std::int32_t b) {
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
+  }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), kShift));
@@ -87,6 +96,7 @@ struct Native<double> {
   }
   static LOGLOSS_INLINE Reg broadcast(double a) { return _mm256_set1_pd(a); }
   static LOGLOSS_INLINE Reg load(const double* p) { return _mm256_loadu_pd(p); }
+  static LOGLOSS_INLINE Reg load(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
   static LOGLOSS_INLINE Reg load(const double* p, int n, double fill) {
     const __m256i mask = first(n);
     return _mm256_blendv_pd(broadcast(fill), _mm256_maskload_pd(p, mask), _mm256_castsi256_pd(mask));
@@ -121,6 +131,14 @@ struct Native<double> {
   }
   static LOGLOSS_INLINE Reg or_bits(Reg a, std::int64_t b) {
     return _mm256_castsi256_pd(_mm256_or_si256(_mm256_castpd_si256(a), _mm256_set1_epi64x(b)));
+  }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return _mm256_blendv_pd(b, a, greater(a, b)); }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) { return _mm256_blendv_pd(a, b, greater(a, b)); }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, std::int64_t b) {
+    return greater(a, _mm256_castsi256_pd(_mm256_set1_epi64x(b)));
+  }
+  static LOGLOSS_INLINE Mask greater(Reg a, Reg b) {
+    return _mm256_castsi256_pd(_mm256_cmpgt_epi64(_mm256_castpd_si256(a), _mm256_castpd_si256(b)));
   }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {

@@ -65,6 +65,15 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg or_bits(Reg a, std::int32_t b) {
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(a), _mm512_set1_epi32(b)));
   }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+  }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) {
+    return _mm512_castsi512_ps(_mm512_min_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+  }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, std::int32_t b) {
+    return _mm512_cmpgt_epi32_mask(_mm512_castps_si512(a), _mm512_set1_epi32(b));
+  }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), kShift));
@@ -84,6 +93,7 @@ struct Native<double> {
   static LOGLOSS_INLINE __mmask8 first(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
   static LOGLOSS_INLINE Reg broadcast(double a) { return _mm512_set1_pd(a); }
   static LOGLOSS_INLINE Reg load(const double* p) { return _mm512_loadu_pd(p); }
+  static LOGLOSS_INLINE Reg load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
   static LOGLOSS_INLINE Reg load(const double* p, int n, double fill) {
     return _mm512_mask_loadu_pd(broadcast(fill), first(n), p);
   }
@@ -119,6 +129,15 @@ struct Native<double> {
   }
   static LOGLOSS_INLINE Reg or_bits(Reg a, std::int64_t b) {
     return _mm512_castsi512_pd(_mm512_or_si512(_mm512_castpd_si512(a), _mm512_set1_epi64(b)));
+  }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) {
+    return _mm512_castsi512_pd(_mm512_max_epi64(_mm512_castpd_si512(a), _mm512_castpd_si512(b)));
+  }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) {
+    return _mm512_castsi512_pd(_mm512_min_epi64(_mm512_castpd_si512(a), _mm512_castpd_si512(b)));
+  }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, std::int64_t b) {
+    return _mm512_cmpgt_epi64_mask(_mm512_castpd_si512(a), _mm512_set1_epi64(b));
   }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {

@@ -60,6 +60,14 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg or_bits(Reg a, std::int32_t b) {
     return vreinterpretq_f32_s32(vorrq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b)));
   }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return vbslq_f32(greater(a, b), a, b); }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) { return vbslq_f32(greater(a, b), b, a); }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, std::int32_t b) {
+    return vcgtq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b));
+  }
+  static LOGLOSS_INLINE Mask greater(Reg a, Reg b) {
+    return vcgtq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b));
+  }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), kShift));
@@ -78,6 +86,7 @@ struct Native<double> {
 
   static LOGLOSS_INLINE Reg broadcast(double a) { return vdupq_n_f64(a); }
   static LOGLOSS_INLINE Reg load(const double* p) { return vld1q_f64(p); }
+  static LOGLOSS_INLINE Reg load(const float* p) { return vcvt_f64_f32(vld1_f32(p)); }
   static LOGLOSS_INLINE void store(double* p, Reg a) { vst1q_f64(p, a); }
   static LOGLOSS_INLINE void stream(double* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return vaddq_f64(a, b); }
@@ -103,6 +112,14 @@ struct Native<double> {
   }
   static LOGLOSS_INLINE Reg or_bits(Reg a, std::int64_t b) {
     return vreinterpretq_f64_s64(vorrq_s64(vreinterpretq_s64_f64(a), vdupq_n_s64(b)));
+  }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return vbslq_f64(greater(a, b), a, b); }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) { return vbslq_f64(greater(a, b), b, a); }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, std::int64_t b) {
+    return vcgtq_s64(vreinterpretq_s64_f64(a), vdupq_n_s64(b));
+  }
+  static LOGLOSS_INLINE Mask greater(Reg a, Reg b) {
+    return vcgtq_s64(vreinterpretq_s64_f64(a), vreinterpretq_s64_f64(b));
   }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {

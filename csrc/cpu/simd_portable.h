@@ -33,6 +33,12 @@ struct Native {
     __builtin_memcpy(&a, p, sizeof a);
     return a;
   }
+  template <class From>
+  static LOGLOSS_INLINE Reg load(const From* p) {
+    Reg a;
+    for (int i = 0; i < kWidth; ++i) a[i] = p[i];
+    return a;
+  }
   static LOGLOSS_INLINE void store(T* p, Reg a) { __builtin_memcpy(p, &a, sizeof a); }
   static LOGLOSS_INLINE void stream(T* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return a + b; }
@@ -65,6 +71,9 @@ struct Native {
   static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return (Reg)((Bits)a + static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return (Reg)((Bits)a & static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return (Reg)((Bits)a | static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return (Mask)a > (Mask)b ? a : b; }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) { return (Mask)a < (Mask)b ? a : b; }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, Int b) { return (Mask)a > b; }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
     return (Reg)((Bits)a << kShift);

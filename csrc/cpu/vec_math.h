@@ -274,10 +274,17 @@ LOGLOSS_INLINE Vec<double> log1p_minus_argument(Vec<double> f) {
   return fma(s, fma(z, polynomial<Constants>(z), half_square), Vec<double>(0.0) - half_square);
 }
 
+// x = (1 + f) 2^n with f in the interval of LogConstants.
+template <class T>
+struct LogArgument {
+  Vec<T> n, f;
+};
+
 // n ln 2 + log(1 + f): the two large parts are added exactly (Fast2Sum), the small ones are in `low`. 0.4 ulp.
 template <class T>
-LOGLOSS_INLINE VecPair<T> log_assemble(Vec<T> n, Vec<T> f) {
+LOGLOSS_INLINE VecPair<T> log_assemble(LogArgument<T> x) {
   using E = ExpConstants<T>;
+  const Vec<T> n = x.n, f = x.f;
   const Vec<T> high = n * Vec<T>(E::kLn2High);
   const Vec<T> sum = high + f;
   const Vec<T> lost = f - (sum - high);
@@ -304,6 +311,21 @@ LOGLOSS_INLINE Vec<T> log_edges(Vec<T> x, Vec<T> inside) {
   return select(x == Vec<T>(kInfinity), x, out);
 }
 
+// Of normal x > 0; something finite at 0.
+template <class T>
+LOGLOSS_INLINE LogArgument<T> log_argument(Vec<T> x) {
+  Vec<T> m, n;
+  split_exponent(x, &m, &n);
+  return {n, m - Vec<T>(T(1))};
+}
+// Of x + lost, where lost is what was rounded off x: the argument is m - 1 + lost 2^-n with m 2^n = x.
+template <class T>
+LOGLOSS_INLINE LogArgument<T> log_argument(Vec<T> x, Vec<T> lost) {
+  Vec<T> m, n;
+  split_exponent(x, &m, &n);
+  return {n, fma(lost, power_of_two(Vec<T>(T(0)) - n), m - Vec<T>(T(1)))};
+}
+
 // log x of finite x > 0 (anything else for other x), before the last rounding.
 template <class T>
 LOGLOSS_INLINE VecPair<T> log_pair(Vec<T> x) {
@@ -313,7 +335,7 @@ LOGLOSS_INLINE VecPair<T> log_pair(Vec<T> x) {
   Vec<T> m, n;
   split_exponent(normal, &m, &n);
   n = select(subnormal, n - Vec<T>(T(F::kFraction)), n);
-  return log_assemble(n, m - Vec<T>(T(1)));
+  return log_assemble<T>({n, m - Vec<T>(T(1))});
 }
 
 // log x.
@@ -335,19 +357,15 @@ LOGLOSS_INLINE VecPair<T> log1p_pair(Vec<T> x) {
   Vec<T> m, n;
   split_exponent(u, &m, &n);
   const Vec<T> reduced = fma(lost, power_of_two(max(Vec<T>(T(-64)), Vec<T>(T(0)) - n)), m - one);
-  return log_assemble(n, select(n == Vec<T>(T(0)), x, reduced));
+  return log_assemble<T>({n, select(n == Vec<T>(T(0)), x, reduced)});
 }
 
-// log(1 - p) for 0 <= p < 1, before the last rounding. With u = 1 - p rounded and m 2^n = u, m - 1 and what u lost make
-// the argument; for n = 0 that is -p itself.
+// Of 1 - p for 0 <= p < 1, something finite for p = 1; where n = 0, f is -p itself.
 template <class T>
-LOGLOSS_INLINE VecPair<T> log1m_pair(Vec<T> p) {
+LOGLOSS_INLINE LogArgument<T> log1m_argument(Vec<T> p) {
   const Vec<T> one(T(1));
   const Vec<T> u = one - p;
-  const Vec<T> lost = (one - u) - p;
-  Vec<T> m, n;
-  split_exponent(u, &m, &n);
-  return log_assemble(n, fma(lost, power_of_two(Vec<T>(T(0)) - n), m - one));
+  return log_argument(u, (one - u) - p);
 }
 
 // log(1 + x).
