@@ -41,7 +41,7 @@ class Settings:
     leave_out: tuple[str, ...] = ()
 
 
-FULL = Settings(seconds=2.5, min_rounds=5, max_rounds=200)
+FULL = Settings(seconds=1.0, min_rounds=5, max_rounds=200)
 QUICK = Settings(seconds=0.2, min_rounds=5, max_rounds=50, leave_out=("torch.compile",))
 
 

@@ -144,9 +144,15 @@ class SecondSweeps {
   }
 
  private:
+  // Half of the 32 MiB that a core reaches; virtual machines report the sum over all cores. 2048 x 32000 on AVX-512,
+  // one thread: log_softmax 28.4 ms with plain stores, 24.4 past the caches, a copy 18.
   static constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
+  // Rows that begin and end within a line write it in two parts: of 65536 x 128 the gradient takes 8.3 ms with plain
+  // stores and 12.4 past the caches; at 1000 classes both are equal.
   static constexpr std::int64_t kShortestStream = 8 * 1024;
   static constexpr std::int64_t kVectorBytes = 128;
+  // What an L2 of 1 MiB holds of it is worth keeping: the gradient of 2048 x 32000 takes 34 ms with every exponential
+  // computed twice, 26 with what was kept; 33 and 27 at 512 x 128256, where half of it is found in L3.
   static constexpr std::int64_t kMostKept = 1024 * 1024;
 
   bool past_caches_;
