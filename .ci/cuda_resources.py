@@ -33,7 +33,7 @@ class Budget:
 
 
 # 96 registers keep two blocks of 320 threads on a multiprocessor, or five of 128; 64 keep four of
-# 256. What is spilled are numbers of rows that wait for the end of a sweep.
+# 256. What is spilled should be numbers of rows that wait for the end of a sweep.
 BUDGETS = (
     Budget("rows_by_team", 96, 1000, packets=True),
     Budget("rows_by_block", 96, 1000, packets=True),
