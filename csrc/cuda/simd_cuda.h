@@ -37,6 +37,10 @@ struct Native {
   static LOGLOSS_INLINE Reg broadcast(T a) { return a; }
   static LOGLOSS_INLINE Reg load(const T* p) { return p[lane()]; }
   static LOGLOSS_INLINE Reg load(const T* p, int n, T fill) { return lane() < n ? p[lane()] : fill; }
+  template <class From>
+  static LOGLOSS_INLINE Reg load(const From* p) {
+    return static_cast<T>(p[lane()]);
+  }
   static LOGLOSS_INLINE void store(T* p, Reg a) { p[lane()] = a; }
   static LOGLOSS_INLINE void store(T* p, int n, Reg a) {
     if (lane() < n) p[lane()] = a;
@@ -68,6 +72,9 @@ struct Native {
   static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return of_bits(bits(a) + static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return of_bits(bits(a) & static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return of_bits(bits(a) | static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return signed_bits(a) > signed_bits(b) ? a : b; }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) { return signed_bits(a) < signed_bits(b) ? a : b; }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, Int b) { return signed_bits(a) > b; }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
     return of_bits(bits(a) << kShift);
@@ -83,6 +90,7 @@ struct Native {
     __builtin_memcpy(&pattern, &a, sizeof pattern);
     return pattern;
   }
+  static LOGLOSS_INLINE Int signed_bits(T a) { return static_cast<Int>(bits(a)); }
   static LOGLOSS_INLINE T of_bits(UInt pattern) {
     T a;
     __builtin_memcpy(&a, &pattern, sizeof a);
