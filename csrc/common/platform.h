@@ -15,8 +15,9 @@
 #endif
 #endif
 
-// LOGLOSS_HD: for host and device. LOGLOSS_INLINE: for functions whose arguments are vector registers, which a call would
-// spill. LOGLOSS_NOINLINE: for long functions that several kernels share; one copy of each keeps the library small.
+// LOGLOSS_HD: for host and device. LOGLOSS_INLINE: for functions whose arguments are vector registers, which a call
+// would spill. LOGLOSS_NOINLINE: for long functions that several kernels share; one copy of each keeps the library
+// small.
 #ifdef __CUDACC__
 #define LOGLOSS_HD __host__ __device__ inline
 #define LOGLOSS_INLINE __host__ __device__ __forceinline__
