@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bindings/arrays.h"
 
+#include <algorithm>
 #include <bit>
 #include <string>
 
@@ -19,12 +20,6 @@ char byte_order(const py::dtype& dtype) {
   if (!dtype.has_fields()) return dtype.byteorder();
   const py::object fields = dtype.attr("fields");
   return fields["bfloat16"][py::int_(0)].attr("byteorder").cast<char>();
-}
-
-bool is_byte_swapped(const py::dtype& dtype) {
-  const char native = std::endian::native == std::endian::little ? '<' : '>';
-  const char order = byte_order(dtype);
-  return (order == '<' || order == '>') && order != native;
 }
 
 // Integers, and booleans as integers, by their size.
@@ -64,15 +59,28 @@ DType dtype_of(const py::dtype& dtype) {
   throw py::value_error("internal: an array of unexpected dtype");
 }
 
+Storage storage_of(const py::dtype& dtype) {
+  const char kind = dtype.kind();
+  return kind == 'i' || kind == 'u' || kind == 'b' ? integer_storage(dtype) : storage_of(dtype_of(dtype));
+}
+
+bool is_byte_swapped(const py::dtype& dtype) {
+  const char native = std::endian::native == std::endian::little ? '<' : '>';
+  const char order = byte_order(dtype);
+  return (order == '<' || order == '>') && order != native;
+}
+
 RowArray rows_along(const py::array& array, int axis) {
   const int ndim = static_cast<int>(array.ndim());
-  if (axis < 0 || axis >= ndim || ndim > kMaxRowDims) throw py::value_error("internal: an axis out of range");
+  if (axis < 0 || axis >= std::max(ndim, 1) || ndim > kMaxRowDims) {
+    throw py::value_error("internal: an axis out of range");
+  }
   RowArray rows;
   rows.data = static_cast<char*>(const_cast<void*>(array.data()));
   rows.dtype = dtype_of(array);
   rows.byte_swapped = is_byte_swapped(array.dtype());
-  rows.classes = array.shape(axis);
-  rows.class_stride = array.strides(axis);
+  rows.classes = ndim ? array.shape(axis) : 1;
+  rows.class_stride = ndim ? array.strides(axis) : array.itemsize();
   for (int d = 0; d < ndim; ++d) {
     if (d == axis) continue;
     rows.shape[rows.row_dims] = array.shape(d);
@@ -99,24 +107,19 @@ void* losses_or_null(const std::optional<py::array>& loss, const RowArray& input
   return data_or_null<float>(loss, input.rows());
 }
 
-ElementArray elements_of(const py::array& array) {
-  const char kind = array.dtype().kind();
-  const bool integer = kind == 'i' || kind == 'u' || kind == 'b';
-  ElementArray elements;
-  elements.data = static_cast<char*>(const_cast<void*>(array.data()));
-  elements.storage = integer ? integer_storage(array.dtype()) : storage_of(dtype_of(array));
-  elements.byte_swapped = is_byte_swapped(array.dtype());
-  elements.dims = static_cast<int>(array.ndim());
-  if (elements.dims > kMaxElementDims) throw py::value_error("internal: too many axes");
-  for (int d = 0; d < elements.dims; ++d) {
-    elements.shape[d] = array.shape(d);
-    elements.stride[d] = array.strides(d);
+void set_elements(ElementArray* elements, const py::array& array) {
+  elements->data = static_cast<char*>(const_cast<void*>(array.data()));
+  elements->storage = storage_of(array.dtype());
+  elements->byte_swapped = is_byte_swapped(array.dtype());
+  elements->dims = static_cast<int>(array.ndim());
+  if (elements->dims > kMaxElementDims) throw py::value_error("internal: too many axes");
+  std::copy_n(array.shape(), elements->dims, elements->shape);
+  std::copy_n(array.strides(), elements->dims, elements->stride);
+  if (elements->dims == 0) {  // a number: a sequence of one
+    elements->dims = 1;
+    elements->shape[0] = 1;
+    elements->stride[0] = array.itemsize();
   }
-  if (elements.dims == 0) {  // a number: a sequence of one
-    elements.dims = 1;
-    elements.shape[0] = 1;
-  }
-  return elements;
 }
 
 bool python_interrupted() {

@@ -19,7 +19,7 @@ DType dtype_of(const py::array& array);
 
 DType dtype_of(const py::dtype& dtype);
 
-// `array` with its class axis `axis` (in [0, ndim)) moved last.
+// `array` with its class axis `axis` (in [0, ndim)) moved last; a number is a row of one class.
 RowArray rows_along(const py::array& array, int axis);
 
 // rows_along of an array that will be written.
@@ -31,8 +31,13 @@ void check_alike(const RowArray& a, const RowArray& b);
 // Where the losses of the rows of `input` go: an array of their dtype; null for None.
 void* losses_or_null(const std::optional<py::array>& loss, const RowArray& input);
 
-// An array of any real type as a sequence of its elements, in C order.
-ElementArray elements_of(const py::array& array);
+// How the elements of an array of any real type are stored, but for their byte order.
+Storage storage_of(const py::dtype& dtype);
+
+bool is_byte_swapped(const py::dtype& dtype);
+
+// Fills in `elements`: an array of any real type as a sequence of its elements, in C order.
+void set_elements(ElementArray* elements, const py::array& array);
 
 // The data of a C-contiguous array of n items of T; null for None.
 template <class T>

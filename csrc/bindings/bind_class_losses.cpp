@@ -24,7 +24,7 @@ bool is_integer(const py::array& array) {
 // `array`, or a copy of it unless it is contiguous, aligned and in native byte order.
 py::array plain(const py::array& array) {
   constexpr int kLayout = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
-  if ((array.flags() & kLayout) == kLayout && !elements_of(array).byte_swapped) return array;
+  if ((array.flags() & kLayout) == kLayout && !is_byte_swapped(array.dtype())) return array;
   return array.attr("astype")(array.dtype().attr("newbyteorder")("="), "C");
 }
 
@@ -51,7 +51,7 @@ class Target {
     }
     integers_ = plain(target);
     if (integers_->size() != input.rows()) throw py::value_error("internal: a target of unexpected size");
-    storage_ = elements_of(*integers_).storage;
+    storage_ = storage_of(integers_->dtype());
     ignored_ = as_target(ignore_index, storage_);
   }
 
@@ -74,11 +74,11 @@ class Target {
   }
 
   // What a mean divides by: the weight of the rows that count, or their number.
-  Divisor divisor(const ClassLossTask& task) const {
+  void set_divisor(Divisor* divisor, const ClassLossTask& task) const {
     const std::int64_t rows = task.input.rows();
-    if (!indices_) return {static_cast<double>(rows), {}};
-    if (!task.weight) return {static_cast<double>(indices_->valid()), {}};
-    return {0.0, sum_of_weights(task.weight, compute_dtype(task.input.dtype), indices_->rows(), rows)};
+    divisor->count = static_cast<double>(indices_ ? indices_->valid() : rows);
+    if (!indices_ || !task.weight) return;
+    divisor->weight = sum_of_weights(task.weight, compute_dtype(task.input.dtype), indices_->rows(), rows);
   }
 
  private:
@@ -102,8 +102,7 @@ std::optional<double> class_loss(const py::array& input, int axis, const py::arr
                                  const std::optional<py::array>& grad, double grad_output,
                                  const std::optional<py::array>& grad_rows, const std::optional<py::array>& hit) {
   const DefaultFloatEnvironment environment;
-  ClassLossTask task;
-  task.input = rows_along(input, axis);
+  ClassLossTask task{{}, rows_along(input, axis)};
   const std::int64_t rows = task.input.rows(), classes = task.input.classes;
   const bool wide = task.input.dtype == DType::float64;
   task.weight = wide ? static_cast<void*>(data_or_null<double>(weight, classes))
@@ -123,7 +122,7 @@ std::optional<double> class_loss(const py::array& input, int axis, const py::arr
   Target classes_of_rows(target, ignore_index, task.input, axis);
   without_gil([&](Interrupted interrupted) {
     if (!classes_of_rows.resolve(&task) || rows * classes == 0) return true;
-    if (mean) divisor = classes_of_rows.divisor(task);
+    if (mean) classes_of_rows.set_divisor(&divisor, task);
     task.grad_scale = grad ? grad_output * divisor.of(1.0) : 1.0;
     return kRun(task, interrupted);
   });

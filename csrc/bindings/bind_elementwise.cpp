@@ -24,7 +24,7 @@ class Operands {
  public:
   ElementArray* add(const py::array& array) {
     ElementArray& added = array_[count_++];
-    added = elements_of(array);
+    set_elements(&added, array);
     const ElementArray& first = array_[0];
     if (added.dims != first.dims || !std::equal(first.shape, first.shape + first.dims, added.shape)) {
       throw py::value_error("internal: arrays of different shape");
@@ -105,7 +105,9 @@ void bind_loss(py::module_& module, const char* name) {
 
 // (position in C order, value) of the first element outside [0, 1] or NaN; position -1 if there is none.
 py::tuple find_outside_unit_interval(const py::array& array) {
-  const Misfit misfit = first_outside_unit_interval(elements_of(array));
+  ElementArray elements;
+  set_elements(&elements, array);
+  const Misfit misfit = first_outside_unit_interval(elements);
   return py::make_tuple(misfit.position, misfit.value);
 }
 

@@ -121,9 +121,9 @@ void add_products(ExactSum& sum, const Values<T>& a, const Values<T>& b) {
 }  // namespace
 
 double rounded_quotient(const ExactSum& numerator, const ExactSum& denominator) {
-  const double n = numerator.value(), d = denominator.value();
-  if (!numerator.finite() || !denominator.finite() || n == 0.0 || d == 0.0) return n / d;
-  if (numerator.equals(n) && denominator.equals(d)) return n / d;
+  bool exact_n, exact_d;
+  const double n = numerator.value(&exact_n), d = denominator.value(&exact_d);
+  if ((exact_n && exact_d) || !numerator.finite() || !denominator.finite() || n == 0.0 || d == 0.0) return n / d;
   const auto ordinary = [](double value) { return std::abs(value) > 0x1p-450 && std::abs(value) < 0x1p450; };
   if (ordinary(n) && ordinary(d)) return baseline::quotient(numerator, denominator);
   // Python divides integers with one rounding, whatever their size.
@@ -137,7 +137,9 @@ double rounded_quotient(const ExactSum& numerator, const ExactSum& denominator) 
 }
 
 double rounded_quotient(const ExactSum& numerator, double denominator) {
-  if (denominator == 1.0) return numerator.value();
+  bool exact;
+  const double n = numerator.value(&exact);
+  if ((exact && denominator != 0.0) || denominator == 1.0) return n / denominator;
   return rounded_quotient(numerator, exactly(denominator));
 }
 

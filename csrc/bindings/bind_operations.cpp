@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "bindings/arrays.h"
@@ -48,14 +50,30 @@ const KernelsByDType<RowValueBatch>& of_divergence() {
   return kernels().divergence.*kKernels;
 }
 
-// float64 results, one for each row in C order.
+// Writes float64 numbers, one for each element of `out`, which is of any floating-point dtype.
+void write_converted(const double* values, const ElementArray& out) {
+  ElementWindow window(&out, DType::float64, ElementWindow::Use::write);
+  const std::int64_t n = out.size();
+  for (std::int64_t first = 0; first < n; first += kMaxElements) {
+    const std::int64_t count = std::min<std::int64_t>(kMaxElements, n - first);
+    std::copy_n(values + first, count, static_cast<double*>(window.open(first, static_cast<int>(count))));
+    window.close();
+  }
+}
+
+// One number for each row in C order, to `out` of any shape.
 template <RowValueKernels kKernels>
-py::array_t<double> row_values(const py::array& input, int axis) {
+void row_values(const py::array& input, int axis, const py::array& out) {
   const RowArray from = rows_along(input, axis);
-  py::array_t<double> values(from.rows());
-  double* out = values.mutable_data();
-  without_gil([&](Interrupted interrupted) { return run_row_values(kKernels(), from, out, interrupted); });
-  return values;
+  ElementArray to;
+  set_elements(&to, out);
+  if (to.size() != from.rows() || !out.writeable()) throw py::value_error("internal: an unexpected output");
+  without_gil([&](Interrupted interrupted) {
+    const auto values = std::make_unique_for_overwrite<double[]>(static_cast<std::size_t>(from.rows()));
+    const bool finished = run_row_values(kKernels(), from, values.get(), interrupted);
+    write_converted(values.get(), to);
+    return finished;
+  });
 }
 
 template <RowValueKernels kKernels>
@@ -80,9 +98,7 @@ std::optional<double> pair_loss(const py::array& first, const py::array& second,
                                 const std::optional<py::array>& second_grad, double grad_output,
                                 const std::optional<py::array>& grad_rows) {
   const DefaultFloatEnvironment environment;
-  PairLossTask task;
-  task.first = rows_along(first, axis);
-  task.second = rows_along(second, axis);
+  PairLossTask task{{}, rows_along(first, axis), rows_along(second, axis)};
   check_alike(task.first, task.second);
   const std::int64_t rows = task.first.rows();
   std::optional<RowArray> gradients[2];
@@ -119,7 +135,7 @@ void bind_operations(py::module_& module) {
   module.def("log_softmax_backward", &backward<&KernelTable::log_softmax_backward>, grad, input, axis, out);
   module.def("softmax_backward", &backward<&KernelTable::softmax_backward>, grad, input, axis, out);
   const auto def_row_values = [&](const char* name, auto values, const char* backward_name, auto values_backward) {
-    module.def(name, values, input, axis);
+    module.def(name, values, input, axis, out);
     module.def(backward_name, values_backward, grad, input, axis, out);
   };
   using D = DivergenceKernels;

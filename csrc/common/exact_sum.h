@@ -59,12 +59,17 @@ class ExactSum {
 
   LOGLOSS_HD bool finite() const { return positive_infinities_ == 0 && negative_infinities_ == 0 && nans_ == 0; }
 
-  // The sum rounded once, to nearest, ties to even.
+  // The sum rounded once, to nearest, ties to even; `exact` tells whether the sum is that finite value itself.
   LOGLOSS_HD double value() const {
+    bool exact;
+    return value(&exact);
+  }
+  LOGLOSS_HD double value(bool* exact) const {
+    *exact = false;
     if (!finite()) return special_value();
     ExactSum magnitude = *this;
     const bool negative = magnitude.make_magnitude();
-    const double rounded = magnitude.round_magnitude();
+    const double rounded = magnitude.round_magnitude(exact);
     return negative ? -rounded : rounded;
   }
 
@@ -76,13 +81,6 @@ class ExactSum {
       if (copy.limb_[i] != 0) return copy.limb_[i] < 0 ? -1 : 1;
     }
     return 0;
-  }
-
-  // Whether the sum is exactly this finite value.
-  bool equals(double value) const {
-    ExactSum difference = *this;
-    difference.add(-value);
-    return finite() && difference.sign() == 0;
   }
 
   // The carried form, the same for equal sums: all limbs in [0, 2^32) but the last, which has the sign.
@@ -137,9 +135,10 @@ class ExactSum {
     return negative;
   }
 
-  LOGLOSS_HD double round_magnitude() const {
+  LOGLOSS_HD double round_magnitude(bool* exact) const {
     int top = kLimbs - 1;
     while (top >= 0 && limb_[top] == 0) --top;
+    *exact = top < 0;
     if (top < 0) return 0.0;
     // The leading 96 bits, the rest as one sticky bit.
     const auto limb = [this](int i) { return i >= 0 ? static_cast<std::uint64_t>(limb_[i]) : 0; };
@@ -160,7 +159,9 @@ class ExactSum {
     const std::uint64_t lost = drop < 64 ? head << keep : head;
     const std::uint64_t half = std::uint64_t{1} << 63;
     if (lost > half || (lost == half && (tail != 0 || (kept & 1)))) ++kept;
-    return scale(static_cast<double>(kept), exponent + drop);
+    const double rounded = scale(static_cast<double>(kept), exponent + drop);
+    *exact = lost == 0 && tail == 0 && rounded - rounded == 0.0;
+    return rounded;
   }
 
   // value 2^exponent where the result is representable or overflows.

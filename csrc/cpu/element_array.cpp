@@ -163,7 +163,7 @@ std::int64_t ElementArray::size() const {
 void align_layouts(const std::vector<ElementArray*>& given) {
   std::vector<ElementArray*> arrays;
   std::copy_if(given.begin(), given.end(), std::back_inserter(arrays), [](ElementArray* a) { return a != nullptr; });
-  const ElementArray leader = *arrays.front();
+  const ElementArray& leader = *arrays.front();
   std::vector<int> order;
   for (int d = 0; d < leader.dims; ++d) {
     if (leader.shape[d] != 1) order.push_back(d);
@@ -171,11 +171,13 @@ void align_layouts(const std::vector<ElementArray*>& given) {
   std::stable_sort(order.begin(), order.end(),
                    [&](int a, int b) { return std::abs(leader.stride[a]) > std::abs(leader.stride[b]); });
   for (ElementArray* array : arrays) {
-    const ElementArray old = *array;
+    std::int64_t shape[kMaxElementDims], stride[kMaxElementDims];
+    std::copy_n(array->shape, array->dims, shape);
+    std::copy_n(array->stride, array->dims, stride);
     array->dims = 0;
     for (const int d : order) {
-      array->shape[array->dims] = old.shape[d];
-      array->stride[array->dims++] = old.stride[d];
+      array->shape[array->dims] = shape[d];
+      array->stride[array->dims++] = stride[d];
     }
   }
   // Axis d joins the one before it if every array steps over it evenly.

@@ -64,7 +64,10 @@ bool run_elements(const KernelsByDType<ElementBatch>& kernels, ElementTask* task
   const Kernel<ElementBatch> kernel = kernels[task->dtype];
   const std::int64_t n = task->input->size();
   const std::int64_t batches = (n + kMaxElements - 1) / kMaxElements;
-  std::vector<Worker> workers(static_cast<std::size_t>(workers_for(batches, n)), Worker(*task));
+  const auto count = static_cast<std::size_t>(workers_for(batches, n));
+  std::vector<Worker> workers;
+  workers.reserve(count);
+  while (workers.size() < count) workers.emplace_back(*task);
   const bool finished =
       parallel_for(batches, static_cast<int>(workers.size()), interrupted, [&](std::int64_t index, int which) {
         Worker& worker = workers[static_cast<std::size_t>(which)];

@@ -8,34 +8,25 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import asarray
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _core, _validate
 from logloss._reduction import LossCall, compute_dtype, loss_call, upstream
-from logloss._validate import Array
+from logloss._validate import FLOAT64, Array, native
 
 # ---------------------------------------------------------------------------------- softmax family
-
-
-def rows_of(input: ArrayLike, axis: Any, name: str = "input") -> tuple[Array, int]:
-    """Check logits and axis; a number counts as a row of one class."""
-    x = _validate.float_array(name, input)
-    return (x if x.ndim else x.reshape(1)), _validate.axis_index(axis, x.ndim)
-
-
-def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """`dtype` in the byte order of this machine."""
-    return dtype.newbyteorder("=")
 
 
 def softmax_like(
     kernel: Callable[[Array, int, Array], None], input: ArrayLike, axis: Any, out: Array | None
 ) -> Array:
     """Run log_softmax or softmax."""
-    x, position = rows_of(input, axis)
-    result = _validate.output_array(out, np.asarray(input))
+    x = _validate.float_array("input", input)
+    position = _validate.axis_index(axis, x.ndim)
+    result = _validate.output_array(out, x)
     if x.size:
-        kernel(x, position, result.reshape(x.shape))
+        kernel(x, position, result)
     return result
 
 
@@ -47,17 +38,15 @@ def softmax_like_backward(
     out: Array | None,
 ) -> Array:
     """Run the gradient of log_softmax or softmax."""
-    x, position = rows_of(input, axis)
-    shape = np.shape(input)
-    given = np.asarray(grad_output)
-    if given.dtype == x.dtype:
-        grad = given
-    else:
+    x = _validate.float_array("input", input)
+    position = _validate.axis_index(axis, x.ndim)
+    grad = given = asarray(grad_output)
+    if given.dtype != x.dtype:
         grad = _validate.real_array("grad_output", given, native(x.dtype))
-    _validate.same_shape("grad_output", grad.shape, shape)
-    result = _validate.output_array(out, np.asarray(input), may_alias=(given,))
+    _validate.same_shape("grad_output", grad.shape, x.shape)
+    result = _validate.output_array(out, x, may_alias=(given,))
     if x.size:
-        kernel(grad.reshape(x.shape), x, position, result.reshape(x.shape))
+        kernel(grad, x, position, result)
     return result
 
 
@@ -69,7 +58,7 @@ def summed_shape(shape: tuple[int, ...], axis: int, *, keepdims: bool) -> tuple[
 
 
 def row_values(
-    kernel: Callable[[Array, int], NDArray[np.float64]],
+    kernel: Callable[[Array, int, Array], None],
     input: ArrayLike,
     axis: Any,
     *,
@@ -78,13 +67,14 @@ def row_values(
     name: str = "input",
 ) -> Array:
     """Run logsumexp or an entropy; the value of rows without classes is `of_nothing`."""
-    x, position = rows_of(input, axis, name)
-    result = summed_shape(np.shape(input), position, keepdims=keepdims)
+    x = _validate.float_array(name, input)
+    position = _validate.axis_index(axis, x.ndim)
+    shape = summed_shape(x.shape, position, keepdims=keepdims)
     if x.size == 0:
-        return np.full(result, of_nothing).astype(native(x.dtype))
-    values = kernel(x, position)
-    with np.errstate(over="ignore"):  # a float16 sum beyond 65504 is inf
-        return values.astype(native(x.dtype)).reshape(result)
+        return np.full(shape, of_nothing).astype(native(x.dtype))
+    result = np.empty(shape, native(x.dtype))
+    kernel(x, position, result)
+    return result
 
 
 def row_values_backward(
@@ -98,17 +88,18 @@ def row_values_backward(
     name: str = "input",
 ) -> Array:
     """Run the gradient of logsumexp or of an entropy."""
-    x, position = rows_of(input, axis, name)
-    given = np.asarray(grad_output)
-    grad = _validate.real_array("grad_output", given, np.dtype(np.float64))
-    result = summed_shape(np.shape(input), position, keepdims=keepdims)
+    x = _validate.float_array(name, input)
+    position = _validate.axis_index(axis, x.ndim)
+    grad = _validate.real_array("grad_output", grad_output, FLOAT64)
+    shape = summed_shape(x.shape, position, keepdims=keepdims)
     if grad.shape != ():
-        _validate.same_shape("grad_output", grad.shape, result)
-    gradient = _validate.output_array(out, np.asarray(input), others=(given,))
+        _validate.same_shape("grad_output", grad.shape, shape)
+    elif shape != ():
+        grad = np.full(shape, grad)
+    result = _validate.output_array(out, x, others=(grad_output,))
     if x.size:
-        grad_rows = np.ascontiguousarray(np.broadcast_to(grad, result)).reshape(-1)
-        kernel(grad_rows, x, position, gradient.reshape(x.shape))
-    return gradient
+        kernel(grad, x, position, result)
+    return result
 
 
 # ------------------------------------------------------------------------------------------ losses
@@ -122,7 +113,7 @@ class Gradient:
     def __init__(
         self, call: LossCall, out: Array | None, input: ArrayLike, others: tuple[Any, ...]
     ) -> None:
-        original = np.asarray(input)
+        original = asarray(input)
         self.result = _validate.output_array(out, original, others=others)
         promoted = call.input.dtype != original.dtype
         self.computed = np.empty(call.input.shape, call.input.dtype) if promoted else self.result
@@ -135,9 +126,26 @@ class Gradient:
         return self.result
 
 
-def loss(kernel: LossKernel, call: LossCall) -> float | Array:
-    """The loss alone."""
-    return _run(kernel, call)
+def loss(
+    kernel: LossKernel,
+    call: LossCall,
+    grad: Array | None = None,
+    hit: NDArray[np.uint8] | None = None,
+) -> float | Array:
+    """The loss; also writes its gradient (that of its sum for "none") and hits where asked to."""
+    per_sample = call.reduction == "none"
+    losses = np.empty(call.shape, compute_dtype(call.input)) if per_sample else None
+    value = _call_kernel(kernel, call, not per_sample, losses, grad, 1.0, None, hit)
+    if call.input.size == 0:
+        # Sums over no classes: torch gives -0.0 where it negates such a sum.
+        zero = 0.0 if call.target.dtype.kind in "iu" else -0.0
+        value = math.nan if call.reduction == "mean" else zero
+        if losses is not None:
+            losses.fill(value)
+    if losses is not None:
+        return losses
+    assert value is not None
+    return value
 
 
 def loss_backward(
@@ -153,28 +161,8 @@ def loss_value_and_grad(
     kernel: LossKernel, call: LossCall, gradient: Gradient
 ) -> tuple[float | Array, Array]:
     """The loss and the gradient of it (of its sum for "none")."""
-    value = _run(kernel, call, gradient.computed)
+    value = loss(kernel, call, gradient.computed)
     return value, gradient.finish()
-
-
-def _run(
-    kernel: LossKernel,
-    call: LossCall,
-    grad: Array | None = None,
-    hit: NDArray[np.uint8] | None = None,
-) -> float | Array:
-    per_sample = call.reduction == "none"
-    losses = np.empty(call.shape, compute_dtype(call.input)) if per_sample else None
-    value = _call_kernel(kernel, call, not per_sample, losses, grad, 1.0, None, hit)
-    if call.input.size == 0:
-        # Sums over no classes: torch gives -0.0 where it negates such a sum.
-        value = math.nan if call.reduction == "mean" else 0.0 if call.indices else -0.0
-        if losses is not None:
-            losses.fill(value)
-    if losses is not None:
-        return losses
-    assert value is not None
-    return value
 
 
 def _call_kernel(
@@ -247,7 +235,7 @@ def score_rows(
         probabilities=False,
     )
     hit = np.zeros(call.target.size, np.uint8)
-    losses = np.asarray(_run(_core.cross_entropy, call, hit=hit)).reshape(-1)
+    losses = np.asarray(loss(_core.cross_entropy, call, hit=hit)).reshape(-1)
     classes = call.target.reshape(-1)
     valid = classes != call.ignore_index
     if call.weight is None:

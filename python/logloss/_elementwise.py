@@ -40,7 +40,7 @@ def function_backward(
         _validate.same_shape("grad_output", given.shape, x.shape)
     result = _validate.output_array(out, x, may_alias=(given,))
     if x.size:
-        kernel(np.broadcast_to(given, x.shape), x, result)
+        kernel(_validate.stretched(given, x.shape), x, result)
     return result
 
 
@@ -152,8 +152,8 @@ def kl_div_call(
         divisor = x.shape[0]
     return ElementCall(
         _core.kl_div_log_target if log_target else _core.kl_div,
-        x if x.shape == shape else np.broadcast_to(x, shape),
-        t if t.shape == shape else np.broadcast_to(t, shape),
+        _validate.stretched(x, shape),
+        _validate.stretched(t, shape),
         dtype,
         None,
         None,
@@ -162,9 +162,14 @@ def kl_div_call(
     )
 
 
-def loss(call: ElementCall) -> float | Array:
-    """The loss alone."""
-    return _run(call)
+def loss(call: ElementCall, grad: Array | None = None) -> float | Array:
+    """The loss; also writes its gradient (that of its sum for "none") where asked to."""
+    per_element = call.reduction == "none"
+    losses = _empty_losses(call) if per_element else None
+    value = 0.0 if call.divisor else math.nan
+    if call.input.size:
+        value = call.run(want_sum=not per_element, loss=losses, grad=grad)
+    return value if losses is None else losses
 
 
 def loss_backward(
@@ -187,17 +192,8 @@ def loss_value_and_grad(
     gradient = _Gradient(call, input, out, None)
     if out is not None:
         call.check_probabilities()
-    value = _run(call, gradient.computed)
+    value = loss(call, gradient.computed)
     return value, gradient.finish()
-
-
-def _run(call: ElementCall, grad: Array | None = None) -> float | Array:
-    per_element = call.reduction == "none"
-    losses = _empty_losses(call) if per_element else None
-    value = 0.0 if call.divisor else math.nan
-    if call.input.size:
-        value = call.run(want_sum=not per_element, loss=losses, grad=grad)
-    return value if losses is None else losses
 
 
 def _empty_losses(call: ElementCall) -> Array:

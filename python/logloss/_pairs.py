@@ -73,13 +73,13 @@ def cosine_call(
         a, b = a.astype(np.float32), b.astype(np.float32)
     return PairCall(
         _core.cosine_embedding_loss,
-        np.broadcast_to(a, shape),
-        np.broadcast_to(b, shape),
+        _validate.stretched(a, shape),
+        _validate.stretched(b, shape),
         len(rows),
         reduction,
         rows,
         math.prod(rows) if reduction == "mean" else 1,
-        np.ascontiguousarray(np.broadcast_to(y, rows)),
+        np.ascontiguousarray(_validate.stretched(y, rows)),
         _validate.number("margin", margin),
     )
 
@@ -113,9 +113,13 @@ class PairGradient:
         return self.result
 
 
-def loss(call: PairCall) -> float | Array:
-    """The loss alone."""
-    return _run(call)
+def loss(
+    call: PairCall, first: PairGradient | None = None, second: PairGradient | None = None
+) -> float | Array:
+    """The loss; also computes the gradients (of its sum for "none") of the sides that are given."""
+    losses = np.zeros(call.shape, compute_dtype(call.first)) if call.reduction == "none" else None
+    value = _call_kernel(call, losses is None, losses, first, second)
+    return value if losses is None else losses
 
 
 def loss_backward(
@@ -127,21 +131,6 @@ def loss_backward(
     """Compute the gradients, times `grad_output`, of the sides that are given."""
     scale, grad_rows = upstream(grad_output, call.reduction, call.shape)
     _call_kernel(call, False, None, first, second, scale, grad_rows)
-
-
-def loss_value_and_grad(
-    call: PairCall, first: PairGradient | None, second: PairGradient | None
-) -> float | Array:
-    """Compute the loss, and the gradients of it (of its sum for "none")."""
-    return _run(call, first, second)
-
-
-def _run(
-    call: PairCall, first: PairGradient | None = None, second: PairGradient | None = None
-) -> float | Array:
-    losses = np.zeros(call.shape, compute_dtype(call.first)) if call.reduction == "none" else None
-    value = _call_kernel(call, losses is None, losses, first, second)
-    return value if losses is None else losses
 
 
 def _call_kernel(

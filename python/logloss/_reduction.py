@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy import asarray
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _validate
-from logloss._validate import Array
+from logloss._validate import FLOAT32, FLOAT64, Array, native
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 KLReduction: TypeAlias = Literal["none", "mean", "sum", "batchmean"]
-
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 @dataclass(slots=True)
@@ -23,14 +22,13 @@ class LossCall:
     """
     A checked call of a loss whose samples are the rows of `input` along `axis`.
 
-    `target` holds class indices, which the kernels check for their range, if `indices`; otherwise
-    probabilities of the shape and dtype of `input`.
+    `target` holds class indices, whose range the kernels check, or probabilities of the shape and
+    dtype of `input`. `shape` is that of the losses.
     """
 
     input: Array
     axis: int
     target: Array
-    indices: bool
     ignore_index: int
     weight: Array | None
     smoothing: float
@@ -55,33 +53,36 @@ def loss_call(
     _validate.check_reduction(reduction)
     smoothing = _validate.check_label_smoothing(label_smoothing)
     ignore = _validate.check_ignore_index(ignore_index)
-    y = _validate.target_array(target, x, class_axis, probabilities=probabilities)
-    shape = x.shape[:class_axis] + x.shape[class_axis + 1 :]
+    y = asarray(target)
+    shape = x.shape
+    shape = shape[:class_axis] + shape[class_axis + 1 :]
+    if y.dtype.kind in "iu":
+        if y.shape != shape:
+            _validate.check_indices(y, x, shape, probabilities=probabilities)
+    else:
+        y = _validate.probability_array(target, x, shape, probabilities=probabilities)
+        _validate.no_ignored_probabilities(ignore)
+        x, y = in_common_dtype(x, y)
     w = None
     if weight is not None:
         w = _validate.class_weight(weight, x.shape[class_axis], compute_dtype(x))
-    indices = y.dtype.kind in "iu"
-    if not indices:
-        _validate.no_ignored_probabilities(ignore)
-        if y.dtype != x.dtype:
-            x, y = in_common_dtype(x, y)
-    return LossCall(x, class_axis, y, indices, ignore, w, smoothing, reduction, shape)
+    return LossCall(x, class_axis, y, ignore, w, smoothing, reduction, shape)
 
 
 def compute_dtype(x: Array) -> np.dtype[Any]:
     """Return what rows are computed in, and losses are: float64 for float64, else float32."""
-    return _FLOAT64 if x.dtype.itemsize == 8 else _FLOAT32
+    return FLOAT64 if x.dtype.itemsize == 8 else FLOAT32
 
 
 def common_dtype(x: Array, y: Array) -> np.dtype[Any]:
     """Find the dtype to compute two floating-point arrays in: the wider one, as torch promotes."""
     if x.dtype == y.dtype:
         return x.dtype
-    one, other = x.dtype.newbyteorder("="), y.dtype.newbyteorder("=")
+    one, other = native(x.dtype), native(y.dtype)
     if one == other:
         return one
     if _validate.is_bfloat16(one) or _validate.is_bfloat16(other):
-        return np.dtype(np.float64 if max(one.itemsize, other.itemsize) == 8 else np.float32)
+        return FLOAT64 if max(one.itemsize, other.itemsize) == 8 else FLOAT32
     return np.result_type(one, other)
 
 
@@ -99,7 +100,7 @@ def upstream(
     """Split `grad_output` into a factor for all rows and, for "none", one for each row."""
     if reduction != "none" or isinstance(grad_output, (int, float)):
         return _validate.number("grad_output", grad_output), None
-    grad = _validate.real_array("grad_output", grad_output, np.dtype(np.float64))
+    grad = _validate.real_array("grad_output", grad_output, FLOAT64)
     if grad.shape == ():
         return float(grad), None
     _validate.same_shape("grad_output", grad.shape, shape)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
+from numpy import asarray
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
@@ -15,8 +16,9 @@ FLOATS = "float16, bfloat16, float32 or float64"
 REDUCTIONS = ("none", "mean", "sum")
 KL_REDUCTIONS = (*REDUCTIONS, "batchmean")
 
-# The dtype objects that arrays of native byte order carry, by identity: the quick way through.
-_COMMON_FLOATS = frozenset((np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)))
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+# The dtypes of most arrays, in native byte order: the quick way through.
+_COMMON_FLOATS = frozenset((np.dtype(np.float16), FLOAT32, FLOAT64))
 # bfloat16 values as two bytes, for arrays that come without ml_dtypes (see _calls.as_bfloat16).
 RAW_BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 
@@ -37,7 +39,7 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
 
 def float_array(name: str, value: ArrayLike) -> Array:
     """`value` as an array of a floating-point dtype, without a copy; TypeError for others."""
-    array = np.asarray(value)
+    array = asarray(value)
     if array.dtype not in _COMMON_FLOATS and not is_float(array.dtype):
         raise TypeError(f"{name}: got dtype {array.dtype}, expected {FLOATS}")
     return array
@@ -45,7 +47,9 @@ def float_array(name: str, value: ArrayLike) -> Array:
 
 def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """`value` as a C-contiguous native array of `dtype`; TypeError unless real numbers."""
-    array = np.asarray(value)
+    array = asarray(value)
+    if array.dtype == dtype and array.flags.c_contiguous:
+        return array
     if array.dtype.kind not in "biuf" and not is_bfloat16(array.dtype):
         raise TypeError(f"{name}: got {_dtype_or_type(value, array)}, expected real numbers")
     return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
@@ -53,10 +57,10 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
 
 def numbers(name: str, value: Any) -> Array:
     """`value` as an array of real numbers, which kernels convert as they read."""
-    array = np.asarray(value)
+    array = asarray(value)
     if array.dtype.kind in "biu" or is_float(array.dtype):
         return array
-    return real_array(name, array if array.dtype.kind != "O" else value, np.dtype(np.float64))
+    return real_array(name, array if array.dtype.kind != "O" else value, FLOAT64)
 
 
 def _dtype_or_type(value: Any, array: Array) -> str:
@@ -70,10 +74,10 @@ def axis_index(axis: Any, ndim: int) -> int:
         index = operator.index(axis)
     except TypeError:
         raise TypeError(f"axis: got {type(axis).__name__}, expected an integer") from None
-    axes = max(ndim, 1)
+    axes = ndim or 1
     if not -axes <= index < axes:
         raise np.exceptions.AxisError(index, axes)
-    return index % axes
+    return index if index >= 0 else index + axes
 
 
 def no_class_axis() -> ValueError:
@@ -105,10 +109,13 @@ def check_reduction(reduction: Any, known: tuple[str, ...] = REDUCTIONS) -> None
 
 def check_label_smoothing(label_smoothing: Any) -> float:
     """`label_smoothing` as a float in [0, 1]."""
-    if isinstance(label_smoothing, (str, bytes)) or not hasattr(label_smoothing, "__float__"):
+    if type(label_smoothing) is float:
+        smoothing = label_smoothing
+    elif isinstance(label_smoothing, (str, bytes)) or not hasattr(label_smoothing, "__float__"):
         got = "None" if label_smoothing is None else type(label_smoothing).__name__
         raise TypeError(f"label_smoothing: got {got}, expected a number in [0, 1]")
-    smoothing = float(label_smoothing)
+    else:
+        smoothing = float(label_smoothing)
     if not 0.0 <= smoothing <= 1.0:
         raise ValueError(f"label_smoothing: got {smoothing}, expected a number in [0, 1]")
     return smoothing
@@ -145,15 +152,22 @@ def broadcast_weight(name: str, weight: Any, shape: tuple[int, ...]) -> Array | 
         return None
     array = numbers(name, weight)
     try:
-        return np.broadcast_to(array, shape)
+        return stretched(array, shape)
     except ValueError:
         raise ValueError(
             f"{name}: got shape {array.shape}, expected one that broadcasts to {shape}"
         ) from None
 
 
+def stretched(array: Array, shape: tuple[int, ...]) -> Array:
+    """`array` broadcast to `shape`: a view only where it must be, NumPy takes its time for one."""
+    return array if array.shape == shape else np.broadcast_to(array, shape)
+
+
 def broadcast_shape(input: Array, target: Array) -> tuple[int, ...]:
     """Return the shape to which input and target stretch each other."""
+    if input.shape == target.shape:
+        return input.shape
     try:
         return np.broadcast_shapes(input.shape, target.shape)
     except ValueError:
@@ -171,8 +185,10 @@ def embedding_rows(input1: Array, input2: Array, target: Array) -> tuple[int, ..
         raise ValueError(
             f"input2: got shape {input2.shape}, expected {expected} of input1, {input1.shape}"
         )
+    rows = input1.shape[:-1]
     try:
-        rows = np.broadcast_shapes(input1.shape[:-1], input2.shape[:-1])
+        if input2.shape != input1.shape:
+            rows = np.broadcast_shapes(rows, input2.shape[:-1])
     except ValueError:
         raise ValueError(
             f"input2: got shape {input2.shape}, expected as many rows as input1, {input1.shape}"
@@ -204,19 +220,26 @@ def _where(position: tuple[Any, ...]) -> str:
     return f" at position {index[0] if len(index) == 1 else index}" if index else ""
 
 
-def target_array(target: ArrayLike, input: Array, axis: int, *, probabilities: bool) -> Array:
-    """
-    `target` as integers of the shape of `input` without `axis`, or as class probabilities.
+def check_indices(
+    target: Array, input: Array, shape: tuple[int, ...], *, probabilities: bool
+) -> None:
+    """Check that an integer `target` has `shape`, which is that of `input` without its classes."""
+    # One sample without a batch axis may come as an array of one index.
+    if target.shape == shape or (input.ndim == 1 and target.shape == (1,)):
+        return
+    if probabilities and target.shape == input.shape:
+        raise TypeError(
+            f"target: got dtype {target.dtype} with the shape of input, {target.shape}: expected "
+            f"floats (class probabilities), or integers of shape {shape} (class indices)"
+        )
+    raise ValueError(f"target: got shape {target.shape}, expected {shape}")
 
-    Floating-point targets of the shape of `input` are probabilities, where the loss takes those.
-    """
-    array = np.asarray(target)
-    shape = input.shape[:axis] + input.shape[axis + 1 :]
-    if array.dtype.kind in "iu":
-        # One sample without a batch axis may come as an array of one index.
-        if array.shape != shape and not (input.ndim == 1 and array.shape == (1,)):
-            _refuse_integer_target(array, input, shape, probabilities=probabilities)
-        return array
+
+def probability_array(
+    target: ArrayLike, input: Array, shape: tuple[int, ...], *, probabilities: bool
+) -> Array:
+    """`target` as floats of the shape of `input`, for a loss that takes class probabilities."""
+    array = asarray(target)
     if probabilities and array.shape == input.shape and is_float(array.dtype):
         return array
     got = f"dtype {array.dtype} and shape {array.shape}" if target is not None else "None"
@@ -224,17 +247,6 @@ def target_array(target: ArrayLike, input: Array, axis: int, *, probabilities: b
     if probabilities:
         expected += f" (class indices) or floats of shape {input.shape} (class probabilities)"
     raise TypeError(f"target: got {got}, expected {expected}")
-
-
-def _refuse_integer_target(
-    target: Array, input: Array, shape: tuple[int, ...], *, probabilities: bool
-) -> NoReturn:
-    if probabilities and target.shape == input.shape:
-        raise TypeError(
-            f"target: got dtype {target.dtype} with the shape of input, {target.shape}: expected "
-            f"floats (class probabilities), or integers of shape {shape} (class indices)"
-        )
-    raise ValueError(f"target: got shape {target.shape}, expected {shape}")
 
 
 def bad_class(target: Array, first_bad: int, classes: int) -> IndexError:
@@ -256,35 +268,47 @@ def output_array(
     `out` may be one of `may_alias` itself; a part of one, or any array of `others`, it must not
     touch.
     """
-    if out is None:
-        dtype = input.dtype if input.dtype.isnative else input.dtype.newbyteorder("=")
-        return np.empty_like(input, dtype=dtype, subok=False)
+    if out is None:  # laid out as `input`, of native byte order
+        if input.dtype in _COMMON_FLOATS:
+            return np.empty_like(input)
+        return np.empty_like(input, dtype=native(input.dtype), subok=False)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: got {type(out).__name__}, expected a NumPy array")
-    expected = input.dtype.newbyteorder("=")
-    if out.dtype != expected and out is not input:
-        raise TypeError(f"out: got dtype {out.dtype}, expected {expected}")
+    if out.dtype != input.dtype or (not out.dtype.isnative and out is not input):
+        expected = native(input.dtype)
+        if out.dtype != expected:
+            raise TypeError(f"out: got dtype {out.dtype}, expected {expected}")
     same_shape("out", out.shape, input.shape)
     if not out.flags.writeable:
         raise ValueError("out: got a read-only array, expected a writable one")
-    repeated = (stride == 0 and n > 1 for stride, n in zip(out.strides, out.shape, strict=True))
-    if out.size and any(repeated):
+    if 0 in out.strides and _repeats(out):
         raise ValueError("out: got an array whose elements overlap, expected separate ones")
     for other in (input, *may_alias):
-        if not _same_elements(out, other) and _overlap(out, other):
+        if other is not out and _overlap(out, other) and not _same_elements(out, other):
             raise ValueError("out: got an array that overlaps an argument in part")
     for other in others:
-        if other is not None and _overlap(out, np.asarray(other)):
+        if other is not None and _overlap(out, asarray(other)):
             raise ValueError("out: got an array that overlaps another argument")
     return out
 
 
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """`dtype` in the byte order of this machine."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+def _repeats(array: Array) -> bool:
+    """Tell whether an element stands at several positions, as in a broadcast array."""
+    repeated = (s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+    return bool(array.size) and any(repeated)
+
+
 def _same_elements(a: Array, b: Array) -> bool:
     return (
-        a.__array_interface__["data"] == b.__array_interface__["data"]
-        and a.shape == b.shape
+        a.shape == b.shape
         and a.strides == b.strides
         and a.dtype == b.dtype
+        and a.__array_interface__["data"] == b.__array_interface__["data"]
     )
 
 
@@ -301,6 +325,6 @@ def number(name: str, value: Any) -> float:
     """`value` as a float: a real number, or an array of shape ()."""
     if isinstance(value, (int, float)):
         return float(value)
-    array = real_array(name, value, np.dtype(np.float64))
+    array = real_array(name, value, FLOAT64)
     same_shape(name, array.shape, ())
     return float(array)

@@ -157,7 +157,7 @@ def cosine_embedding_loss_value_and_grad(
     """
     call = cosine_call(input1, input2, target, margin, reduction)
     gradients = _gradients(call, input1, input2, out, (target,))
-    value = _pairs.loss_value_and_grad(call, *gradients)
+    value = _pairs.loss(call, *gradients)
     return value, (gradients[0].finish(), gradients[1].finish())
 
 

@@ -299,7 +299,7 @@ def kl_div_with_logits_value_and_grad(
     """
     call = divergence_call(input, target, reduction, axis)
     first, second = _gradients(call, input, target, out, (), target_grad=target_grad)
-    return _pairs.loss_value_and_grad(call, first, second), _finished(first, second)
+    return _pairs.loss(call, first, second), _finished(first, second)
 
 
 def _gradients(
