@@ -303,6 +303,33 @@ def long_call(seconds: float) -> tuple[Array, Array]:
     return np.broadcast_to(row, (rows, row.size)), np.zeros(rows, np.int64)
 
 
+def test_targets_may_change_during_a_call() -> None:
+    """A class that is none any more when it is used counts as ignored; nothing is read there."""
+    script = """
+import threading, numpy as np, logloss
+logits, target = np.zeros((200_000, 4), np.float32), np.zeros(200_000, np.int64)
+weight, grad = np.ones(4, np.float32), np.empty_like(logits)
+done = threading.Event()
+def change():
+    while not done.is_set():
+        target[:] = 2**45
+        target[:] = 3
+changing = threading.Thread(target=change)
+changing.start()
+for _ in range(100):
+    for options in ({}, {"weight": weight}):
+        try:
+            logloss.cross_entropy_value_and_grad(logits, target, out=grad, **options)
+            logloss.nll_loss(logits, target, **options)
+        except IndexError:
+            pass
+done.set()
+changing.join()
+print("alive")
+"""
+    assert python(script) == "alive"
+
+
 def test_other_python_threads_run_meanwhile() -> None:
     """The GIL is released: another thread counts on while a kernel computes."""
     x, y = long_call(0.6)

@@ -78,7 +78,8 @@ class Target {
     const std::int64_t rows = task.input.rows();
     divisor->count = static_cast<double>(indices_ ? indices_->valid() : rows);
     if (!indices_ || !task.weight) return;
-    divisor->weight = sum_of_weights(task.weight, compute_dtype(task.input.dtype), indices_->rows(), rows);
+    divisor->weight =
+        sum_of_weights(task.weight, task.input.classes, compute_dtype(task.input.dtype), indices_->rows(), rows);
   }
 
  private:

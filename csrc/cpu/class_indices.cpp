@@ -67,10 +67,11 @@ void with_integer(Storage storage, F f) {
 }
 
 template <class T>
-ExactSum sum_of_weights(const T* weight, const std::int64_t* rows, std::int64_t n) {
+ExactSum sum_of_weights(const T* weight, std::int64_t classes, const std::int64_t* rows, std::int64_t n) {
   ExactSum sum;
   for (std::int64_t i = 0; i < n; ++i) {
-    if (rows[i] != kIgnored) sum.add(static_cast<double>(weight[rows[i]]));
+    const std::int64_t row = rows[i];
+    if (0 <= row && row < classes) sum.add(static_cast<double>(weight[row]));
   }
   return sum;
 }
@@ -110,9 +111,10 @@ void ClassIndices::scan(const T* target, std::int64_t n, std::int64_t classes, s
   }
 }
 
-ExactSum sum_of_weights(const void* weight, DType compute, const std::int64_t* rows, std::int64_t n) {
-  if (compute == DType::float64) return sum_of_weights(static_cast<const double*>(weight), rows, n);
-  return sum_of_weights(static_cast<const float*>(weight), rows, n);
+ExactSum sum_of_weights(const void* weight, std::int64_t classes, DType compute, const std::int64_t* rows,
+                        std::int64_t n) {
+  if (compute == DType::float64) return sum_of_weights(static_cast<const double*>(weight), classes, rows, n);
+  return sum_of_weights(static_cast<const float*>(weight), classes, rows, n);
 }
 
 }  // namespace logloss

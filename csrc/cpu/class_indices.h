@@ -16,12 +16,13 @@ class ClassIndices {
   // n contiguous integers of type `storage`, each a class in [0, classes) or `ignored`, which counts for nothing: the
   // low 64 bits of a number that the type can hold, if there is one.
   //
-  // int64 targets that are all classes are read once, by a loop of four operations for two of them, and serve as
-  // rows(): `target` must outlive this, unchanged. Others are copied.
+  // int64 targets that are all classes are checked by a loop of four operations for two of them, and serve as rows():
+  // `target` must outlive this. Others are copied.
   ClassIndices(const void* target, Storage storage, std::int64_t n, std::int64_t classes,
                std::optional<std::int64_t> ignored);
 
-  // The class of each row, kIgnored where it counts for nothing.
+  // The class of each row, kIgnored where it counts for nothing. Whoever uses it as an index has to look again whether
+  // it is a class: the caller's other threads may write to their targets during a call.
   const std::int64_t* rows() const { return rows_; }
   // How many rows are not ignored.
   std::int64_t valid() const { return valid_; }
@@ -39,7 +40,8 @@ class ClassIndices {
   std::int64_t first_bad_ = -1;
 };
 
-// The exact sum of weight[rows[i]] over the n rows that are not ignored; `weight` is of the type `compute`.
-baseline::ExactSum sum_of_weights(const void* weight, DType compute, const std::int64_t* rows, std::int64_t n);
+// The exact sum of weight[rows[i]] over the n rows that have a class; the `classes` weights are of the type `compute`.
+baseline::ExactSum sum_of_weights(const void* weight, std::int64_t classes, DType compute, const std::int64_t* rows,
+                                  std::int64_t n);
 
 }  // namespace logloss

@@ -228,6 +228,23 @@ class LossesByWorker {
   std::vector<Worker> workers_;
 };
 
+// The classes of a batch's rows, read once: a target that another thread has changed since the check counts as ignored
+// if it is no class any more.
+class HeldClasses {
+ public:
+  HeldClasses(const std::int64_t* target, int rows, std::int64_t classes) : given_(target != nullptr) {
+    for (int i = 0; given_ && i < rows; ++i) {
+      const std::int64_t t = target[i];
+      class_[i] = 0 <= t && t < classes ? t : kIgnored;
+    }
+  }
+  const std::int64_t* get() const { return given_ ? class_ : nullptr; }
+
+ private:
+  bool given_;
+  std::int64_t class_[kMaxRows];
+};
+
 // What the batches of all losses have in common.
 template <class Batch>
 void set_losses(Batch* batch, const RowLosses& losses, void* loss, std::int64_t first) {
@@ -250,11 +267,12 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
   const bool finished = batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
     losses.add_batch(part, [&](void* loss) {
+      const HeldClasses target(task.target ? task.target + first : nullptr, rows, task.input.classes);
       Batch batch{};
       batch.rows = rows;
       batch.classes = task.input.classes;
       batch.input = input.open(first, rows, worker);
-      batch.target = task.target ? task.target + first : nullptr;
+      batch.target = target.get();
       batch.weight = task.weight;
       batch.grad = grad.open(first, rows, worker);
       batch.second_sweep = second_sweeps.of(part);
