@@ -106,7 +106,7 @@ void ClassIndices::scan(const T* target, std::int64_t n, std::int64_t classes, s
     rows[i] = static_cast<std::int64_t>(t | classify.is_ignored(t));
   }
   valid_ = n - static_cast<std::int64_t>(ignored_rows);
-  for (std::int64_t i = 0; has_sign(any_bad) && first_bad_ < 0; ++i) {
+  for (std::int64_t i = 0; has_sign(any_bad) && first_bad_ < 0 && i < n; ++i) {
     if (has_sign(classify.is_bad(Classify::word(target[i])))) first_bad_ = i;
   }
 }
