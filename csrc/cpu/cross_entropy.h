@@ -69,7 +69,7 @@ class CrossEntropyKernel {
     // A class without weight counts for nothing, at -inf too.
     const Vec<double> below = clear(weight == Vec<double>(0.0), stats_.max.group(first) - target_logit_.group(first));
     return {below,
-            stats_.log_rest(first),
+            stats_.rounded_log_rest(first),
             weight,
             Vec<double>(uniform()),
             stats_.linear.group(first),
@@ -160,8 +160,10 @@ class CrossEntropyKernel {
     const Vec<double> others = select(x_t == stats_.max.group(first), rest, sum - exp_t);
     const Vec<double> weight_t = class_weight_.group(first);
     // The form whose terms are small: at a likely target 1 - softmax, at an unlikely one softmax itself.
-    return select(others < exp_t, cross_entropy_likely_target_gradient(row, weight_t, others / sum),
-                  cross_entropy_target_gradient(row, weight_t, exp_t / sum));
+    const auto likely = others < exp_t;
+    const Vec<double> share = select(likely, others, exp_t) / sum;
+    return select(likely, cross_entropy_likely_target_gradient(row, weight_t, share),
+                  cross_entropy_target_gradient(row, weight_t, share));
   }
 
   // grad_c = scaled_softmax(x_c) + factor v_c

@@ -31,7 +31,7 @@ void log_softmax(const SoftmaxBatch& batch) {
   const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
   PerRow<T> high, low;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
-    const Vec<double> log_rest = stats.log_rest(first);
+    const Vec<double> log_rest = stats.rounded_log_rest(first);
     const Vec<T> top = narrow<T>(stats.max.group(first) + log_rest);
     high.set_group(first, top);
     low.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));

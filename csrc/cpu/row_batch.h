@@ -45,7 +45,20 @@ LOGLOSS_INLINE void for_each_group(int rows, F f) {
   for (int first = 0; first < rows; first += kLanes) f(first);
 }
 
-// The statistics of a batch, for kernels that compute in T.
+// For numbers that end up in a float: e^r to 2^-39, log to 2^-37 of itself, as the series of ExpConstants<double> and
+// LogConstants<double>.
+struct ShortExpSeries {
+  static constexpr double q[] = {0x1.000000005e43cp-1, 0x1.5555557deda11p-3,  0x1.5555541d65048p-5,
+                                 0x1.1110a22fe09f7p-7, 0x1.6c18d467d5ef7p-10, 0x1.a185ad38575eap-13,
+                                 0x1.9e887292069c4p-16};
+};
+struct ShortLogSeries {
+  static constexpr double q[] = {0x1.555554fd83f62p-1, 0x1.999a7acf5cc53p-2, 0x1.2438c1a8294e5p-2,
+                                 0x1.e2fa48e603d70p-3};
+};
+
+// The statistics of a batch, for kernels that compute in T. What rounds to T is made as exactly as T needs: a group of
+// 16 float rows then costs one division and two short series (65536 x 10 on AVX-512: TODO).
 template <class T>
 class BatchStats {
  public:
@@ -69,34 +82,37 @@ class BatchStats {
   }
   int rows() const { return rows_; }
 
-  // e^(x - shift), scaled as the terms of `rest`.
+  // e^(x - shift), scaled as the terms of `rest`, for what rounds to T.
   LOGLOSS_NOINLINE Vec<double> scaled_exp(int first, Vec<double> x) const {
-    return exp_of_group(first)(x - shift.group(first));
+    return value_of(exp_parts<SeriesOfT>(first, x));
   }
   // `rest`, NaN for a row whose maximum is infinite: such a row has no softmax.
   LOGLOSS_INLINE Vec<double> finite_rest(int first) const {
     const Vec<double> m = max.group(first);
     return select(m - m == Vec<double>(0.0), rest.group(first), Vec<double>(__builtin_nan("")));
   }
-  // e_max, with what its rounding took.
-  LOGLOSS_INLINE VecPair<double> exp_max(int first) const {
-    const auto e = exp_of_group(first).parts(max.group(first) - shift.group(first));
-    const Vec<double> high = fma(e.scale, e.m1, e.scale);
-    return {high, fma(e.scale, e.m1, e.scale - high)};
-  }
   // log S - log e_max = log1p(rest / e_max), the quotient in two parts.
   LOGLOSS_NOINLINE Vec<double> log_rest(int first) const {
-    const VecPair<double> e = exp_max(first);
+    const VecPair<double> e = exp_max<ExpConstants<double>>(first);
     const Vec<double> r = finite_rest(first);
     const Vec<double> ratio = r / e.high;
     const Vec<double> left = fma(Vec<double>(0.0) - ratio, e.high, r) + (rest_low.group(first) - ratio * e.low);
     return log1p(ratio) + left / (e.high + r);
   }
-  // S = sum_j e_j.
+  // The same for what rounds to T.
+  LOGLOSS_NOINLINE Vec<double> rounded_log_rest(int first) const {
+    if constexpr (kWide) {
+      return log_rest(first);
+    } else {
+      return short_log_rest(first);
+    }
+  }
+  // S = sum_j e_j, for what rounds to T.
   LOGLOSS_NOINLINE VecPair<double> sum(int first) const {
-    const VecPair<double> e = exp_max(first);
+    const VecPair<double> e = exp_max<SeriesOfT>(first);
     const Vec<double> r = finite_rest(first);
     const Vec<double> high = r + e.high;
+    if constexpr (!kWide) return {high, Vec<double>(0.0)};
     const Vec<double> added = high - r;
     return {high, ((r - (high - added)) + (e.high - added)) + (e.low + rest_low.group(first))};
   }
@@ -104,9 +120,44 @@ class BatchStats {
   PerRow<double> max, shift, exponent, rest, rest_low, linear, mass, ties;
 
  private:
-  LOGLOSS_INLINE ScaledExp<double> exp_of_group(int first) const {
+  static constexpr bool kWide = sizeof(T) == sizeof(double);
+  using SeriesOfT = std::conditional_t<kWide, ExpConstants<double>, ShortExpSeries>;
+  using Parts = ScaledExp<double>::Parts;
+
+  template <class Series>
+  LOGLOSS_INLINE Parts exp_parts(int first, Vec<double> x) const {
     constexpr double kMove = ScaledExp<double>::kHeadroom - ScaledExp<T>::kHeadroom;
-    return ScaledExp<double>(exponent.group(first) + Vec<double>(kMove));
+    return ScaledExp<double>(exponent.group(first) + Vec<double>(kMove)).parts<Series>(x - shift.group(first));
+  }
+  static LOGLOSS_INLINE Vec<double> value_of(const Parts& e) { return ScaledExp<double>::value(e); }
+  // e_max, with what its rounding took.
+  template <class Series>
+  LOGLOSS_INLINE VecPair<double> exp_max(int first) const {
+    const Parts e = exp_parts<Series>(first, max.group(first));
+    const Vec<double> high = value_of(e);
+    return {high, fma(e.scale, e.m1, e.scale - high)};
+  }
+
+  // With r = rest / 2^H, e = e_max / 2^H = e^d and S = r + e = 2^n m:
+  //   log(S / e) = 2 atanh(r / (e + S))                       where r is small beside e,
+  //              = n ln 2 - d + 2 atanh((m - 1) / (m + 1))    elsewhere.
+  LOGLOSS_INLINE Vec<double> short_log_rest(int first) const {
+    constexpr double kScale = 0x1p-64, kLn2 = 0x1.62e42fefa39efp-1, kSmall = 0.41;  // less than sqrt 2 - 1
+    static_assert(ScaledExp<float>::kHeadroom == 64);
+    const Vec<double> one(1.0), m_x = max.group(first);
+    const Vec<double> d = minus_multiple_of_ln2(m_x - shift.group(first), exponent.group(first));
+    const Vec<double> e = one + exp_m1_by<ShortExpSeries>(d);
+    const Vec<double> r = rest.group(first) * Vec<double>(kScale);
+    const Vec<double> sum = r + e;
+    Vec<double> m, n;
+    split_exponent(sum, &m, &n);
+    const auto small = r < e * Vec<double>(kSmall);
+    const Vec<double> s = select(small, r, m - one) / select(small, e + sum, m + one);
+    const Vec<double> z = s * s;
+    const Vec<double> log_ratio = fma(s * z, polynomial<ShortLogSeries>(z), s + s);
+    const Vec<double> apart = select(small, Vec<double>(0.0), fma(n, Vec<double>(kLn2), Vec<double>(0.0) - d));
+    const Vec<double> no_softmax = (m_x - m_x) + (r - r);  // NaN as finite_rest and where the row holds NaN
+    return (log_ratio + apart) + no_softmax;
   }
 
   int rows_;
@@ -132,13 +183,17 @@ class SoftmaxScale {
     shift_.set_group(first, narrow<T>(relative(max, stats.shift.group(first))));
 
     const Vec<double> quotient = factor / high_sum;
-    const Vec<double> left = fma(Vec<double>(0.0) - quotient, high_sum, factor) - quotient * low_sum;
     const Vec<double> power = clamp(Vec<double>(kGuard) - exponent_of(quotient));
     const Vec<double> guarded = quotient * power_of_two(power);
     const Vec<T> high = narrow<T>(guarded);
-    const Vec<double> low = (guarded - widen(high)) / guarded + left / factor;
+    Vec<T> low;
+    if constexpr (sizeof(T) == sizeof(double)) {
+      low = (fma(Vec<T>(0.0) - quotient, high_sum, factor) - quotient * low_sum) / factor;
+    } else {
+      low = narrow<T>(guarded - widen(high)) / high;
+    }
     high_.set_group(first, high);
-    low_.set_group(first, narrow<T>(select(low - low == Vec<double>(0.0), low, Vec<double>(0.0))));
+    low_.set_group(first, select(low - low == Vec<T>(T(0)), low, Vec<T>(T(0))));
     exponent_.set_group(first, narrow<T>(exponent + power));
   }
 

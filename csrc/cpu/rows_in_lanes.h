@@ -67,9 +67,10 @@ LOGLOSS_INLINE Vec<float> exponents_of(Vec<float> max) {
   return round_to_integer(max * Vec<float>(ExpConstants<float>::kLog2e));
 }
 
-// The statistics of 16 rows of up to kBlock classes; false, if one of them needs a shift or has no finite maximum.
+// What the largest of the columns column(0), ... of a group make of their statistics; false, if a row needs a shift or
+// has no finite maximum.
 template <class Column>
-LOGLOSS_INLINE bool sweep_lanes(std::int64_t classes, Column column, LaneStats* stats) {
+LOGLOSS_INLINE bool take_maxima(std::int64_t classes, Column column, LaneStats* stats) {
   Vec<float> m0 = column(0), m1 = m0;
   std::int64_t c = 1;
   for (; c + 1 < classes; c += 2) {
@@ -77,41 +78,76 @@ LOGLOSS_INLINE bool sweep_lanes(std::int64_t classes, Column column, LaneStats* 
     m1 = max(m1, column(c + 1));
   }
   if (c < classes) m0 = max(m0, column(c));
-  const Vec<float> largest = max(m0, m1), zero(0.0f), one(1.0f);
-  if (!plain_maxima(largest)) return false;
+  stats->max = max(m0, m1);
+  if (!plain_maxima(stats->max)) return false;
+  stats->exponent = exponents_of(stats->max);
+  stats->ties = Vec<float>(0.0f);
+  return true;
+}
 
-  const Vec<float> K = exponents_of(largest);
-  const ScaledExp<float> exp(K);
-  Vec<float> ties = zero;
-  const auto term = [&](std::int64_t at) LOGLOSS_INLINE_LAMBDA {
-    const Vec<float> value = column(at);
-    const auto is_max = value == largest;
-    ties = ties + select(is_max, one, zero);
-    return clear(is_max, exp(value));
+// The terms of the rows' sums, and how often the maxima were met.
+class ColumnTerms {
+ public:
+  LOGLOSS_INLINE explicit ColumnTerms(const LaneStats& stats) : exp_(stats.exponent), max_(stats.max) {}
+  LOGLOSS_INLINE Vec<float> operator()(Vec<float> value) {
+    const auto is_max = value == max_;
+    ties_ = ties_ + select(is_max, Vec<float>(1.0f), Vec<float>(0.0f));
+    return clear(is_max, exp_(value));
+  }
+  LOGLOSS_INLINE Vec<float> ties() const { return ties_; }
+
+ private:
+  const ScaledExp<float> exp_;
+  const Vec<float> max_;
+  Vec<float> ties_{0.0f};
+};
+
+// The sums over the rows in the order of reduce_add: lane(i) is what virtual lane i of a contiguous row would hold, for
+// each of the rows. Lanes that hold nothing are left out: adding their zero is exact.
+template <int kStride = 1, class Lane>
+LOGLOSS_INLINE Vec<double> add_lanes(std::int64_t lanes, Lane& lane, int first = 0) {
+  if constexpr (kStride == kLanes) {
+    return lane(first);
+  } else {
+    const Vec<double> sum = add_lanes<2 * kStride>(lanes, lane, first);
+    if (first + kStride >= lanes) return sum;
+    return sum + add_lanes<2 * kStride>(lanes, lane, first + kStride);
+  }
+}
+
+// The statistics of 16 rows of at most kTurnedRow classes, which fill a virtual lane twice at most.
+LOGLOSS_NOINLINE inline bool sweep_few_columns(const Vec<float>* column, std::int64_t classes, LaneStats* stats) {
+  if (!take_maxima(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return column[c]; }, stats)) return false;
+  ColumnTerms term(*stats);
+  const auto lane = [&](int i) LOGLOSS_INLINE_LAMBDA {
+    const Vec<float> once = term(column[i]);
+    return widen(i + kLanes < classes ? once + term(column[i + kLanes]) : once);
   };
-  // sum[i]: what virtual lane i of a contiguous row would hold, for each of the rows. Lanes that hold nothing are left
-  // out: adding their zero is exact.
+  stats->rest = add_lanes(classes, lane);
+  stats->ties = term.ties();
+  return true;
+}
+
+// Of up to kBlock classes.
+template <class Column>
+LOGLOSS_INLINE bool sweep_columns(std::int64_t classes, Column column, LaneStats* stats) {
+  if (!take_maxima(classes, column, stats)) return false;
+  ColumnTerms term(*stats);
   Vec<double> sum[kLanes];
   for (std::int64_t start = 0; start < classes; start += kTile) {
     const std::int64_t n = classes - start < kTile ? classes - start : kTile;
     for (std::int64_t i = 0; i < kLanes && i < n; ++i) {
-      const std::int64_t slots = (n - i + kLanes - 1) / kLanes;
       Vec<float> slot[8];
-      slot[0] = term(start + i);
-      if (slots > 1) {
-        for (std::int64_t s = 1; s < slots; ++s) slot[s] = term(start + i + s * kLanes);
-        for (std::int64_t s = slots; s < 8; ++s) slot[s] = zero;
-        slot[0] = ((slot[0] + slot[1]) + (slot[2] + slot[3])) + ((slot[4] + slot[5]) + (slot[6] + slot[7]));
-      }
-      sum[i] = start == 0 ? widen(slot[0]) : sum[i] + widen(slot[0]);
+      std::int64_t s = 0;
+      for (std::int64_t c = start + i; c < start + n; c += kLanes) slot[s++] = term(column(c));
+      for (; s < 8; ++s) slot[s] = Vec<float>(0.0f);
+      const Vec<double> tile = widen(tree_sum(slot));
+      sum[i] = start == 0 ? tile : sum[i] + tile;
     }
   }
-  std::int64_t lanes = classes < kLanes ? classes : kLanes;
-  for (std::int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (std::int64_t i = 0; i + half < lanes; ++i) sum[i] = sum[i] + sum[i + half];
-    lanes = lanes < half ? lanes : half;
-  }
-  *stats = {largest, K, ties, sum[0]};
+  const auto lane = [&](int i) LOGLOSS_INLINE_LAMBDA { return sum[i]; };
+  stats->rest = add_lanes(classes, lane);
+  stats->ties = term.ties();
   return true;
 }
 
@@ -167,7 +203,7 @@ LOGLOSS_INLINE Vec<float> max_of_rows(const RowGroup<S>& rows, std::int64_t clas
 }
 
 // The statistics of 16 rows of at most a tile, each in its own registers; the maxima are taken first, so that no row
-// waits for its own. False as sweep_lanes.
+// waits for its own. False as take_maxima.
 template <bool kWholeTile, class S>
 LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes, LaneStats* stats) {
   stats->max = max_of_rows<kWholeTile>(rows, classes);
@@ -206,15 +242,18 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
 template <class S>
 LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, LaneStats* stats) {
   const std::int64_t classes = rows.classes();
-  if (rows.side_by_side()) {
-    return sweep_lanes(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); }, stats);
-  }
-  const RowGroup<S> group(rows, first);
-  if (classes == kTile) return sweep_tiles<true>(group, classes, stats);
-  if (classes > kTurnedRow) return sweep_tiles<false>(group, classes, stats);
   Vec<float> column[kTurnedRow];
-  turn_rows(group, classes, column);
-  return sweep_lanes(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return column[c]; }, stats);
+  if (rows.side_by_side()) {
+    const auto column_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); };
+    if (classes > kTurnedRow) return sweep_columns(classes, column_of, stats);
+    for (std::int64_t c = 0; c < classes; ++c) column[c] = column_of(c);
+  } else {
+    const RowGroup<S> group(rows, first);
+    if (classes == kTile) return sweep_tiles<true>(group, classes, stats);
+    if (classes > kTurnedRow) return sweep_tiles<false>(group, classes, stats);
+    turn_rows(group, classes, column);
+  }
+  return sweep_few_columns(column, classes, stats);
 }
 
 // What the sweeps of a batch kept for a second one: null for rows that go through the lanes.

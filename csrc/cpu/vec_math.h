@@ -165,18 +165,28 @@ LOGLOSS_INLINE Vec<T> even_odd_polynomial(Vec<T> x, Vec<T> square) {
   }
 }
 
-// e^r - 1 for r = x - n ln 2, |r| <= ln 2 / 2 (a little more, where n was rounded the other way).
+// x - n ln 2
+template <class T>
+LOGLOSS_INLINE Vec<T> minus_multiple_of_ln2(Vec<T> x, Vec<T> n) {
+  using E = ExpConstants<T>;
+  if constexpr (kFusedMultiplyAdd || sizeof(T) == 8) {
+    x = fma(n, Vec<T>(-E::kLn2High), x);
+    x = fma(n, Vec<T>(-E::kLn2Low), x);
+  } else {
+    for (const T part : E::kLn2Parts) x = x - n * Vec<T>(part);
+  }
+  return x;
+}
+
+// e^r - 1 for |r| <= ln 2 / 2 (a little more, where n was rounded the other way), by e^r = 1 + r + r^2 q(r).
+template <class Series, class T>
+LOGLOSS_INLINE Vec<T> exp_m1_by(Vec<T> r) {
+  return fma(r * r, polynomial<Series>(r), r);
+}
+// For r = x - n ln 2.
 template <class T>
 LOGLOSS_INLINE Vec<T> exp_reduced_m1(Vec<T> x, Vec<T> n) {
-  using E = ExpConstants<T>;
-  Vec<T> r = x;
-  if constexpr (kFusedMultiplyAdd || sizeof(T) == 8) {
-    r = fma(n, Vec<T>(-E::kLn2High), r);
-    r = fma(n, Vec<T>(-E::kLn2Low), r);
-  } else {
-    for (const T part : E::kLn2Parts) r = r - n * Vec<T>(part);
-  }
-  return fma(r * r, polynomial<E>(r), r);
+  return exp_m1_by<ExpConstants<T>>(minus_multiple_of_ln2(x, n));
 }
 
 // 2^n for integers n in the exponent range.
@@ -222,10 +232,11 @@ class ScaledExp {
   struct Parts {
     Vec<T> scale, m1;
   };
+  template <class Series = ExpConstants<T>>
   LOGLOSS_INLINE Parts parts(Vec<T> x) const {
     x = max(lowest_, x);
     const Vec<T> rounded = fma(x, Vec<T>(ExpConstants<T>::kLog2e), round_);
-    return {shift_left_bits<F::kFraction>(rounded), exp_reduced_m1(x, rounded - round_)};
+    return {shift_left_bits<F::kFraction>(rounded), exp_m1_by<Series>(minus_multiple_of_ln2(x, rounded - round_))};
   }
   static LOGLOSS_INLINE Vec<T> value(const Parts& e) { return fma(e.scale, e.m1, e.scale); }
   LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return value(parts(x)); }

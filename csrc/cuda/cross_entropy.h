@@ -86,7 +86,7 @@ struct CrossEntropy {
       const Vec<double> target_weight((1.0 - op.smoothing) * weight_t);
       // A class without weight counts for nothing, at -inf too.
       row.below_max = clear(target_weight == Vec<double>(0.0), stats.max.group(0) - target_logit);
-      row.log_rest = stats.log_rest(0);
+      row.log_rest = stats.rounded_log_rest(0);
       row.target_weight = target_weight;
       row.uniform = Vec<double>(op.uniform());
       row.linear = stats.linear.group(0);
@@ -111,8 +111,10 @@ struct CrossEntropy {
     const Vec<double> exp_t = stats.scaled_exp(0, x_t);
     const Vec<double> others = select(x_t == stats.max.group(0), rest, sum - exp_t);
     // The form whose terms are small: at a likely target 1 - softmax, at an unlikely one softmax itself.
-    return select(others < exp_t, cross_entropy_likely_target_gradient(numbers.row, numbers.class_weight, others / sum),
-                  cross_entropy_target_gradient(numbers.row, numbers.class_weight, exp_t / sum));
+    const auto likely = others < exp_t;
+    const Vec<double> share = select(likely, others, exp_t) / sum;
+    return select(likely, cross_entropy_likely_target_gradient(numbers.row, numbers.class_weight, share),
+                  cross_entropy_target_gradient(numbers.row, numbers.class_weight, share));
   }
 
   template <class Crew>

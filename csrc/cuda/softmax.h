@@ -45,7 +45,7 @@ struct Softmax {
     const Numbers numbers = crew.once([&] {
       Numbers mine{};
       if (logarithm) {
-        const Vec<double> log_rest = stats.log_rest(0);
+        const Vec<double> log_rest = stats.rounded_log_rest(0);
         const Vec<T> top = narrow<T>(stats.max.group(0) + log_rest);
         mine.high.set_group(0, top);
         mine.low.set_group(0, narrow<T>((stats.max.group(0) - widen(top)) + log_rest));
