@@ -32,10 +32,17 @@ class CrossEntropyKernel {
   bool ignored(int row) const { return batch_.target && batch_.target[row] == kIgnored; }
   double uniform() const { return batch_.target ? batch_.smoothing / static_cast<double>(batch_.classes) : 1.0; }
   bool smoothed() const { return batch_.smoothing != 0.0; }
-  WeightTerm<T> weight_term() const { return {weight_}; }
-  ProbabilityTerm<S> probability_term(int row) const {
-    return {static_cast<const S*>(batch_.probs[row]), weight_, 1.0 - batch_.smoothing,
-            batch_.smoothing / static_cast<double>(batch_.classes)};
+  // f(the coefficients of the linear sums of a row)
+  template <class F>
+  auto with_term(int row, F f) const {
+    if (batch_.target) {
+      if (!smoothed()) return f(NoRowTerm{});
+      return weight_ ? f(StoredTerm<T>{weight_}) : f(UnitTerm<T>{});
+    }
+    const S* probs = static_cast<const S*>(batch_.probs[row]);
+    if (!smoothed() && !weight_) return f(StoredTerm<S>{probs});
+    return f(ProbabilityTerm<S>{probs, weight_, 1.0 - batch_.smoothing,
+                                batch_.smoothing / static_cast<double>(batch_.classes)});
   }
 
   // Many rows at once where that is faster, whether they count or not; otherwise an ignored row is not read.
@@ -44,13 +51,8 @@ class CrossEntropyKernel {
     if (plain && (rows_.side_by_side() || batch_.classes <= kShortRow))
       return set_group(rows_, &sweeps_, first, &stats_);
     for (int row = first; row < batch_.rows && row < first + kLanes; ++row) {
-      if (!ignored(row)) stats_.set(row, sweep_row_of(row, plain));
+      if (!ignored(row)) stats_.set(row, with_term(row, [&](auto term) { return sweeps_.row_stats(row, term); }));
     }
-  }
-  RowStats sweep_row_of(int row, bool plain) {
-    if (plain) return sweeps_.row_stats(row, NoRowTerm{});
-    if (batch_.target) return sweeps_.row_stats(row, weight_term());
-    return sweeps_.row_stats(row, probability_term(row));
   }
 
   // An ignored row stands as a row without weight.
@@ -133,15 +135,14 @@ class CrossEntropyKernel {
   }
 
   void write_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row) const {
-    if (ignored(row)) {
-      writer.write_zeros(row);
-    } else if (!batch_.target) {
-      write_linear_grad(writer, scale, row, probability_term(row), static_cast<T>(-grad_scale_of(batch_, row)));
-    } else if (smoothed()) {
-      write_linear_grad(writer, scale, row, weight_term(), static_cast<T>(-grad_scale_of(batch_, row) * uniform()));
-    } else {
-      writer.write_softmax(row, stats_, scale);
-    }
+    if (ignored(row)) return writer.write_zeros(row);
+    with_term(row, [&](auto term) {
+      if constexpr (decltype(term)::kPresent) {
+        write_linear_grad(writer, scale, row, term, static_cast<T>(-grad_scale_of(batch_, row) * uniform()));
+      } else {
+        writer.write_softmax(row, stats_, scale);
+      }
+    });
   }
 
   Vec<double> grad_scale(int first) const {
@@ -169,9 +170,10 @@ class CrossEntropyKernel {
   // grad_c = scaled_softmax(x_c) + factor v_c
   template <class Term>
   void write_linear_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row, Term term, T factor) const {
-    writer.write_softmax(row, stats_, scale,
-                         [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
-                             LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, Vec<T>(factor) * term(j, lanes)); });
+    writer.write_softmax(
+        row, stats_, scale,
+        [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
+            LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, Vec<T>(factor) * narrow<T>(term(j, lanes))); });
   }
 
   const CrossEntropyBatch& batch_;

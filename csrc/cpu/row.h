@@ -124,6 +124,17 @@ LOGLOSS_INLINE Term tree_sum(const Term (&slot)[8]) {
   return ((slot[0] + slot[1]) + (slot[2] + slot[3])) + ((slot[4] + slot[5]) + (slot[6] + slot[7]));
 }
 
+// The same of f(first), ..., f(first + kCount - 1), added as soon as two are there.
+template <int kCount, class F>
+LOGLOSS_INLINE auto tree_of(int first, F f) {
+  if constexpr (kCount == 1) {
+    return f(first);
+  } else {
+    const auto left = tree_of<kCount / 2>(first, f);
+    return left + tree_of<kCount / 2>(first + kCount / 2, f);
+  }
+}
+
 // f(j, lanes) returns the terms of one vector, sink(tile) gets the tree sum of each tile; Term has operator+.
 template <class Term, class F, class Sink>
 LOGLOSS_INLINE void for_each_tile(std::int64_t n, F f, Sink sink) {

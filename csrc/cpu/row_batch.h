@@ -3,6 +3,8 @@
 // made of, 16 rows at a time, in float64 whatever the storage type.
 #pragma once
 
+#include <type_traits>
+
 #include "common/args.h"
 #include "cpu/row_sweep.h"
 

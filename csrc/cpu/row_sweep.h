@@ -2,6 +2,8 @@
 // The statistic of one row that every softmax-like operation is made of, from one sweep over it.
 #pragma once
 
+#include <type_traits>
+
 #include "common/row_stats.h"
 #include "cpu/row.h"
 
@@ -70,49 +72,57 @@ LOGLOSS_INLINE double exact_power_of_two(double n) {
   return power;
 }
 
-// The coefficients v_j of a row's linear sums. `in_double` is what the sums take: their terms do not average out over
-// few classes as those of exponentials do, so they are formed and added in float64. operator() is for gradients.
+// The coefficients v_j of a row's linear sums, sum_j v_j (max - x_j) and sum_j v_j. For v_j >= 0 nothing cancels in
+// them, so terms of type T do, rounded and added as those of the exponentials are, where v_j itself is exact in T;
+// other coefficients are formed and added in float64. (2048 x 32000 on AVX-512, one thread: label smoothing takes TODO
+// ms so,
+// TODO with all terms in float64.)
 
 // None: plain softmax statistics.
 struct NoRowTerm {
   static constexpr bool kPresent = false;
 };
 
+// v_j = 1: label smoothing.
 template <class T>
-inline constexpr T kOnes[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+struct UnitTerm {
+  using Number = T;
+  static constexpr bool kPresent = true, kUnit = true;
+  LOGLOSS_INLINE Vec<T> operator()(std::int64_t, AllLanes) const { return Vec<T>(T(1)); }
+  LOGLOSS_INLINE Vec<T> operator()(std::int64_t, FirstLanes lanes) const { return load(kOnes, lanes, T(0)); }
 
-// v_j = weight_j, or 1 without weights: label smoothing.
-template <class T>
-struct WeightTerm {
-  static constexpr bool kPresent = true;
-  const T* weight;
+ private:
+  static constexpr T kOnes[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+};
+
+// v_j as it stands: class weights, for label smoothing, or class probabilities.
+template <class V>
+struct StoredTerm {
+  using Number = compute_t<V>;
+  static constexpr bool kPresent = true, kUnit = false;
+  const V* v;
   template <class Lanes>
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, Lanes lanes) const {
-    return load(weight ? weight + j : kOnes<T>, lanes, T(0));
-  }
-  template <class Lanes>
-  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, Lanes lanes) const {
-    return widen((*this)(j, lanes));
+  LOGLOSS_INLINE Vec<Number> operator()(std::int64_t j, Lanes lanes) const {
+    return load(v + j, lanes, Number(0));
   }
 };
 
-// v_j = weight_j (scale p_j + offset): class probabilities p, smoothed.
+// v_j = weight_j (scale p_j + offset): class probabilities p, weighted or smoothed.
 template <class S>
 struct ProbabilityTerm {
   using T = compute_t<S>;
-  static constexpr bool kPresent = true;
+  using Number = double;
+  static constexpr bool kPresent = true, kUnit = false;
   const S* probs;
-  const T* weight;
+  const T* weight;  // null: 1
   double scale;
   double offset;
   template <class Lanes>
-  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, Lanes lanes) const {
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, Lanes lanes) const {
     const Vec<double> p = widen(load(probs + j, lanes, T(0)));
-    return fma(p, Vec<double>(scale), Vec<double>(offset)) * WeightTerm<T>{weight}.in_double(j, lanes);
-  }
-  template <class Lanes>
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, Lanes lanes) const {
-    return narrow<T>(in_double(j, lanes));
+    const Vec<double> smoothed = fma(p, Vec<double>(scale), Vec<double>(offset));
+    const auto weighted = [&](Vec<T> weights) LOGLOSS_INLINE_LAMBDA { return smoothed * widen(weights); };
+    return weight ? weighted(load(weight + j, lanes, T(0))) : weighted(UnitTerm<T>{}(j, lanes));
   }
 };
 
@@ -137,20 +147,34 @@ struct KeptExponentials {
 };
 
 // One vector's share of the three sums.
-template <class T, bool kLinear>
+template <class T, class Term>
 struct SweepTerms {
   Vec<T> rest{T(0)};
-  friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) { return {a.rest + b.rest}; }
-};
-template <class T>
-struct SweepTerms<T, true> {
-  Vec<T> rest{T(0)};
-  Vec<double> linear{0.0};
-  Vec<double> mass{0.0};
+  Vec<typename Term::Number> linear{0}, mass{0};
   friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) {
     return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
   }
 };
+template <class T>
+struct SweepTerms<T, NoRowTerm> {
+  Vec<T> rest{T(0)};
+  friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) { return {a.rest + b.rest}; }
+};
+
+// v (anchor - x), in the type of v.
+template <class Number, class T>
+LOGLOSS_INLINE Vec<Number> linear_term(Vec<Number> v, T anchor, Vec<T> x) {
+  if constexpr (std::is_same_v<Number, T>) {
+    return v * (Vec<T>(anchor) - x);
+  } else {
+    return v * (Vec<double>(static_cast<double>(anchor)) - widen(x));
+  }
+}
+// The same where v = 0 counts for nothing, at x = -inf too.
+template <class Number, class T>
+LOGLOSS_INLINE Vec<Number> counted_linear_term(Vec<Number> v, T anchor, Vec<T> x) {
+  return clear(v == Vec<Number>(Number(0)), linear_term(v, anchor, x));
+}
 
 // sum over `blocks` of ties_b e^(max_b - shift), scaled as the terms of the row: what the blocks left out.
 template <class T>
@@ -194,7 +218,7 @@ struct SweptBlocks {
 template <bool kShifted, class S, class Term, class Keep>
 class ChunkSweep {
   using T = compute_t<S>;
-  using Terms = SweepTerms<T, Term::kPresent>;
+  using Terms = SweepTerms<T, Term>;
 
  public:
   ChunkSweep(const S* x, std::int64_t n, T shift, Term term, Keep keep, std::int64_t offset, SweptBlocks* blocks)
@@ -223,10 +247,14 @@ class ChunkSweep {
     const T max = reduce_max(value);
     const auto is_max = value == Vec<T>(max);
     K_ = reference_exponent(kShifted ? max - shift_ : max);
-    const Terms terms = terms_of(ScaledExp<T>{Vec<T>(K_)}, finite_anchor(max), value, 0, lanes);
+    const T anchor = finite_anchor(max);
+    const Terms terms = terms_of(ScaledExp<T>{Vec<T>(K_)}, anchor, value, 0, lanes);
     rest_.add(clear(is_max, terms.rest));
-    if constexpr (Term::kPresent)
-      linear_.add(LinearSums{finite_anchor(max), reduce_add(terms.linear), reduce_add(terms.mass)});
+    if constexpr (Term::kPresent) {
+      LinearTiles linear;
+      linear.add(terms);
+      linear_.add(linear.about(anchor));
+    }
     blocks_->add(max, count(is_max));
     return stats();
   }
@@ -239,10 +267,12 @@ class ChunkSweep {
     keep_(offset_ + j, lanes, parts.m1);
     terms.rest = exp.value(parts);
     if constexpr (Term::kPresent) {
-      const Vec<double> v = term_.in_double(offset_ + j, lanes);
-      const Vec<double> below = Vec<double>(static_cast<double>(anchor)) - widen(value);
-      terms.linear = clear(v == Vec<double>(0.0), v * below);
-      terms.mass = v;
+      terms.mass = term_(offset_ + j, lanes);
+      if constexpr (std::is_same_v<Lanes, AllLanes>) {
+        terms.linear = linear_term(terms.mass, anchor, value);
+      } else {
+        terms.linear = counted_linear_term(terms.mass, anchor, value);
+      }
     }
     return terms;
   }
@@ -263,11 +293,23 @@ class ChunkSweep {
     if (tile < end) add_last_tile(tile, end, &block);
     rest_ = block.rest;
     if constexpr (Term::kPresent) {
-      linear_.add(LinearSums{block.anchor, block.linear.total().high, block.mass.total().high});
+      linear_.add(block.linear.about(block.anchor));
     }
     blocks_->add(max_here, block.ties);
     if (next_length > 0) maxima->complete(next, next_length, (tile - start) / kTile);
   }
+
+  // The linear sums of a block.
+  struct NoLinearTiles {};
+  struct SummedLinearTiles {
+    LaneSum<double> linear, mass;
+    LOGLOSS_INLINE void add(const Terms& tile) {
+      linear.add(widen(tile.linear));
+      mass.add(widen(tile.mass));
+    }
+    LOGLOSS_INLINE LinearSums about(T anchor) const { return {anchor, linear.total().high, mass.total().high}; }
+  };
+  using LinearTiles = std::conditional_t<Term::kPresent, SummedLinearTiles, NoLinearTiles>;
 
   // A block at work: what it is measured against, and its sums.
   struct Block {
@@ -275,22 +317,19 @@ class ChunkSweep {
     Vec<T> max;
     T anchor;
     LaneSum<T> rest;  // of the whole chunk
-    LaneSum<double> linear = {}, mass = {};
+    LinearTiles linear = {};
     int ties = 0;
 
     LOGLOSS_INLINE void add(const Terms& tile) {
       rest.add(tile.rest);
-      if constexpr (Term::kPresent) {
-        linear.add(tile.linear);
-        mass.add(tile.mass);
-      }
+      if constexpr (Term::kPresent) linear.add(tile);
     }
   };
 
   // Unrolled where nothing but the exponentials keeps the machine busy (2048 x 32000 on AVX-512: 3 % less time).
   template <class F>
   static LOGLOSS_INLINE void for_each_slot(F f) {
-    if constexpr (kShifted || Term::kPresent) {
+    if constexpr (kShifted) {
       for (int s = 0; s < 8; ++s) f(s);
     } else {
       LOGLOSS_UNROLL for (int s = 0; s < 8; ++s) f(s);
@@ -298,6 +337,7 @@ class ChunkSweep {
   }
 
   LOGLOSS_INLINE void add_whole_tile(std::int64_t tile, bool holds_max, Block* block) const {
+    if constexpr (Term::kPresent) return add_tile_of_terms(tile, holds_max, block);
     Terms slot[8];
     for_each_slot([&](int s) LOGLOSS_INLINE_LAMBDA {
       const std::int64_t j = tile + s * kLanes;
@@ -308,6 +348,27 @@ class ChunkSweep {
       for_each_slot([&](int s) LOGLOSS_INLINE_LAMBDA { leave_out_max(load(x_ + tile + s * kLanes), block, &slot[s]); });
     }
     block->add(tree_sum(slot));
+  }
+
+  // With three sums there are more terms than registers: they are added as soon as two are there.
+  LOGLOSS_INLINE void add_tile_of_terms(std::int64_t tile, bool holds_max, Block* block) const {
+    Terms sum = tree_of<8>(0, [&](int s) LOGLOSS_INLINE_LAMBDA {
+      const std::int64_t j = tile + s * kLanes;
+      prefetch_into_l2(x_ + j + keep_.ahead);
+      const Vec<T> value = load(x_ + j);
+      Terms terms = terms_of(block->exp, block->anchor, value, j, AllLanes{});
+      if (holds_max) leave_out_max(value, block, &terms);
+      return terms;
+    });
+    if (!Term::kUnit && count(sum.linear == sum.linear) < kLanes) sum.linear = counted_linear_of(tile, block->anchor);
+    block->add(sum);
+  }
+  // Of a tile that may hold -inf where v = 0.
+  LOGLOSS_NOINLINE auto counted_linear_of(std::int64_t tile, T anchor) const {
+    return tree_of<8>(0, [&](int s) LOGLOSS_INLINE_LAMBDA {
+      const std::int64_t j = tile + s * kLanes;
+      return counted_linear_term(term_(offset_ + j, AllLanes{}), anchor, load(x_ + j));
+    });
   }
 
   LOGLOSS_INLINE void add_last_tile(std::int64_t tile, std::int64_t end, Block* block) const {

@@ -197,6 +197,11 @@ LOGLOSS_INLINE Vec<T> narrow(Vec<double> a) {
     return out;
   }
 }
+template <class T>
+LOGLOSS_INLINE Vec<T> narrow(Vec<float> a) {
+  static_assert(sizeof(T) == sizeof(float));
+  return a;
+}
 
 // Which lanes a load or store touches: all 16, or the first n. Loop bodies are templates over the two, so the body and
 // the tail of a loop are one text.
