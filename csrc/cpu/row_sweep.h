@@ -90,6 +90,7 @@ struct UnitTerm {
   static constexpr bool kPresent = true, kUnit = true;
   LOGLOSS_INLINE Vec<T> operator()(std::int64_t, AllLanes) const { return Vec<T>(T(1)); }
   LOGLOSS_INLINE Vec<T> operator()(std::int64_t, FirstLanes lanes) const { return load(kOnes, lanes, T(0)); }
+  LOGLOSS_INLINE void prefetch(std::int64_t) const {}
 
  private:
   static constexpr T kOnes[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -105,6 +106,7 @@ struct StoredTerm {
   LOGLOSS_INLINE Vec<Number> operator()(std::int64_t j, Lanes lanes) const {
     return load(v + j, lanes, Number(0));
   }
+  LOGLOSS_INLINE void prefetch(std::int64_t j) const { prefetch_into_l2(v + j); }
 };
 
 // v_j = weight_j (scale p_j + offset): class probabilities p, weighted or smoothed.
@@ -124,6 +126,7 @@ struct ProbabilityTerm {
     const auto weighted = [&](Vec<T> weights) LOGLOSS_INLINE_LAMBDA { return smoothed * widen(weights); };
     return weight ? weighted(load(weight + j, lanes, T(0))) : weighted(UnitTerm<T>{}(j, lanes));
   }
+  LOGLOSS_INLINE void prefetch(std::int64_t j) const { prefetch_into_l2(probs + j); }
 };
 
 // What a second sweep takes over from the first: e^r - 1 of every element, the costly part of its exponential. It does
@@ -355,6 +358,7 @@ class ChunkSweep {
     Terms sum = tree_of<8>(0, [&](int s) LOGLOSS_INLINE_LAMBDA {
       const std::int64_t j = tile + s * kLanes;
       prefetch_into_l2(x_ + j + keep_.ahead);
+      term_.prefetch(offset_ + j + keep_.ahead);
       const Vec<T> value = load(x_ + j);
       Terms terms = terms_of(block->exp, block->anchor, value, j, AllLanes{});
       if (holds_max) leave_out_max(value, block, &terms);
