@@ -340,22 +340,25 @@ class ChunkSweep {
   }
 
   LOGLOSS_INLINE void add_whole_tile(std::int64_t tile, bool holds_max, Block* block) const {
-    if constexpr (Term::kPresent) return add_tile_of_terms(tile, holds_max, block);
-    Terms slot[8];
-    for_each_slot([&](int s) LOGLOSS_INLINE_LAMBDA {
-      const std::int64_t j = tile + s * kLanes;
-      prefetch_into_l2(x_ + j + keep_.ahead);
-      slot[s] = terms_of(block->exp, block->anchor, load(x_ + j), j, AllLanes{});
-    });
-    if (holds_max) {
-      for_each_slot([&](int s) LOGLOSS_INLINE_LAMBDA { leave_out_max(load(x_ + tile + s * kLanes), block, &slot[s]); });
+    if constexpr (Term::kPresent) {
+      add_tile_of_terms(tile, holds_max, block);
+    } else {
+      Terms slot[8];
+      for_each_slot([&](int s) LOGLOSS_INLINE_LAMBDA {
+        const std::int64_t j = tile + s * kLanes;
+        prefetch_into_l2(x_ + j + keep_.ahead);
+        slot[s] = terms_of(block->exp, block->anchor, load(x_ + j), j, AllLanes{});
+      });
+      if (holds_max) {
+        for_each_slot([&](int s)
+                          LOGLOSS_INLINE_LAMBDA { leave_out_max(load(x_ + tile + s * kLanes), block, &slot[s]); });
+      }
+      block->add(tree_sum(slot));
     }
-    block->add(tree_sum(slot));
   }
 
-  // With three sums there are more terms than registers: they are added as soon as two are there.
   LOGLOSS_INLINE void add_tile_of_terms(std::int64_t tile, bool holds_max, Block* block) const {
-    Terms sum = tree_of<8>(0, [&](int s) LOGLOSS_INLINE_LAMBDA {
+    Terms sum = tree_of_slots([&](int s) LOGLOSS_INLINE_LAMBDA {
       const std::int64_t j = tile + s * kLanes;
       prefetch_into_l2(x_ + j + keep_.ahead);
       term_.prefetch(offset_ + j + keep_.ahead);
@@ -369,10 +372,22 @@ class ChunkSweep {
   }
   // Of a tile that may hold -inf where v = 0.
   LOGLOSS_NOINLINE auto counted_linear_of(std::int64_t tile, T anchor) const {
-    return tree_of<8>(0, [&](int s) LOGLOSS_INLINE_LAMBDA {
+    return tree_of_slots([&](int s) LOGLOSS_INLINE_LAMBDA {
       const std::int64_t j = tile + s * kLanes;
       return counted_linear_term(term_(offset_ + j, AllLanes{}), anchor, load(x_ + j));
     });
+  }
+  // Of f(0), ... f(7). Eight times three sums are more than there are registers: where a vector is one register they
+  // are added as soon as two are there. Elsewhere that would be a long text for little.
+  template <class F>
+  static LOGLOSS_INLINE auto tree_of_slots(F f) {
+    if constexpr (Vec<T>::kRegisters == 1) {
+      return tree_of<8>(0, f);
+    } else {
+      decltype(f(0)) slot[8];
+      for (int s = 0; s < 8; ++s) slot[s] = f(s);
+      return tree_sum(slot);
+    }
   }
 
   LOGLOSS_INLINE void add_last_tile(std::int64_t tile, std::int64_t end, Block* block) const {

@@ -25,6 +25,8 @@ struct Native {
   typedef T Reg __attribute__((vector_size(16)));
   typedef Int Mask __attribute__((vector_size(16)));
   typedef UInt Bits __attribute__((vector_size(16)));
+  typedef float FloatBits __attribute__((vector_size(16)));
+  typedef double DoubleBits __attribute__((vector_size(16)));
   static constexpr int kWidth = 16 / sizeof(T);
 
   static LOGLOSS_INLINE Reg broadcast(T a) { return a - Reg{}; }
@@ -49,12 +51,23 @@ struct Native {
   static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return a > b ? a : b; }
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return a == b; }
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return a < b; }
-  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return m ? a : b; }
+  // By bits: of 64-bit masks GCC 12 makes branches without SSE 4.1.
+  static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return (Reg)((m & (Mask)a) | (~m & (Mask)b)); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return (Reg)(~m & (Mask)a); }
   static LOGLOSS_INLINE int count(Mask m) {
+#if defined(__SSE2__)
+    if constexpr (kWidth == 2) {
+      const int lanes = __builtin_ia32_movmskpd((DoubleBits)m);
+      return (lanes & 1) + (lanes >> 1);
+    } else {
+      constexpr std::uint64_t kBitsOfDigit = 0x4332322132212110;
+      return static_cast<int>(kBitsOfDigit >> (4 * __builtin_ia32_movmskps((FloatBits)m)) & 15);
+    }
+#else
     Int sum = 0;
     for (int i = 0; i < kWidth; ++i) sum -= m[i];
     return static_cast<int>(sum);
+#endif
   }
   static LOGLOSS_INLINE T reduce_add(Reg a) {
     for (int half = kWidth / 2; half > 0; half /= 2) {
@@ -71,9 +84,9 @@ struct Native {
   static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return (Reg)((Bits)a + static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return (Reg)((Bits)a & static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return (Reg)((Bits)a | static_cast<UInt>(b)); }
-  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return (Mask)a > (Mask)b ? a : b; }
-  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) { return (Mask)a < (Mask)b ? a : b; }
-  static LOGLOSS_INLINE Mask above_bits(Reg a, Int b) { return (Mask)a > b; }
+  static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return select(above((Mask)a, (Mask)b), a, b); }
+  static LOGLOSS_INLINE Reg min_bits(Reg a, Reg b) { return select(above((Mask)a, (Mask)b), b, a); }
+  static LOGLOSS_INLINE Mask above_bits(Reg a, Int b) { return above((Mask)a, b - Mask{}); }
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_left_bits(Reg a) {
     return (Reg)((Bits)a << kShift);
@@ -82,6 +95,17 @@ struct Native {
   static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
     return (Reg)((Bits)a >> kShift);
   }
+
+ private:
+  // a > b. SSE2 does not compare 64-bit integers: there b - a tells, or the signs where they differ.
+  static LOGLOSS_INLINE Mask above(Mask a, Mask b) {
+    if constexpr (sizeof(T) == 4) {
+      return a > b;
+    } else {
+      const Mask difference = (Mask)((Bits)b - (Bits)a);
+      return ((b & ~a) | (difference & ~(a ^ b))) >> 63;
+    }
+  }
 };
 
 using FloatReg = Native<float>::Reg;
@@ -89,10 +113,11 @@ using DoubleReg = Native<double>::Reg;
 
 // Four float registers hold 16 lanes, eight double registers do.
 LOGLOSS_INLINE void widen_registers(const FloatReg* a, DoubleReg* out) {
-  typedef float Pair __attribute__((vector_size(8)));
+  typedef double Four __attribute__((vector_size(32)));
   for (int i = 0; i < 4; ++i) {
-    out[2 * i] = __builtin_convertvector(Pair(__builtin_shufflevector(a[i], a[i], 0, 1)), DoubleReg);
-    out[2 * i + 1] = __builtin_convertvector(Pair(__builtin_shufflevector(a[i], a[i], 2, 3)), DoubleReg);
+    const Four wide = __builtin_convertvector(a[i], Four);
+    out[2 * i] = DoubleReg{wide[0], wide[1]};
+    out[2 * i + 1] = DoubleReg{wide[2], wide[3]};
   }
 }
 LOGLOSS_INLINE void narrow_registers(const DoubleReg* a, FloatReg* out) {
