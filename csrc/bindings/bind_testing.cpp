@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// _core.testing: the functions of vec_math.h at a named ISA level, and the machine's memory bandwidth.
+// _core.testing: the functions of vec_math.h at a named ISA level, and how fast the machine reads, copies and adds.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -64,6 +65,21 @@ void copy(const Values<float>& source, Values<float>& destination) {
   });
 }
 
+// By a chain of additions of integers, each of which takes one cycle wherever this has been tried.
+double additions_per_second() {
+  constexpr int kChain = 16, kRounds = 4'000'000;
+  std::uint64_t sum = 0;
+  const auto start = std::chrono::steady_clock::now();
+  for (int round = 0; round < kRounds; ++round) {
+    for (int i = 0; i < kChain; ++i) {
+      sum += 1;
+      __asm__ volatile("" : "+r"(sum));  // one addition at a time
+    }
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  return static_cast<double>(sum) / took.count();
+}
+
 }  // namespace
 
 void bind_testing(py::module_& module) {
@@ -77,6 +93,7 @@ void bind_testing(py::module_& module) {
   module.def("select_isa", &select_isa, py::arg("isa"));
   module.def("read_max", &read_max, x);
   module.def("copy", &copy, py::arg("source").noconvert(), py::arg("destination").noconvert());
+  module.def("additions_per_second", &additions_per_second);
 }
 
 }  // namespace logloss
