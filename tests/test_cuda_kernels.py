@@ -18,6 +18,7 @@ from cuda_calls import (
     check_element_loss,
     check_pair_loss,
     check_row_values,
+    check_sigmoid,
     check_softmax,
     compute_dtype,
     cuda,
@@ -34,8 +35,8 @@ WIDTHS = sorted(
     | {2**k + d for k in range(1, 12) for d in (-1, 0, 1)} - {0}
 )
 LARGE_WIDTHS = (4095, 4097, 16383, 16385, 24000, 32769, 65535, 65536, 65537, 65552, 131073)
-# So little memory that rows beyond a team's are read from where they are.
-LITTLE_MEMORY = 26 * 1024
+# Block memory for rows: the usual, and none: those beyond a team's are read from where they are.
+ROW_MEMORY = (99 * 1024, 0)
 
 SCHEDULES: tuple[dict[str, Any], ...] = (
     {"order": "forward"},
@@ -121,7 +122,7 @@ def test_every_operation(
 @by_dtype
 def test_rows_beyond_block_memory(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
     for schedule in SCHEDULES[1:3]:
-        cuda.configure(**schedule, memory_limit=LITTLE_MEMORY)
+        cuda.configure(**schedule, row_memory=0)
         for classes in (1025, 2100, 5000, 20001):
             check_rows(rng, logits(rng, 3, classes, dtype))
 
@@ -133,6 +134,25 @@ def test_large_rows(classes: int, dtype: np.dtype[Any], rng: np.random.Generator
     check_class_loss("cross_entropy", x, targets(rng, x))
     check_class_loss("cross_entropy", x, targets(rng, x), weights(rng, classes, dtype), 0.1)
     check_class_loss("cross_entropy", x, probabilities(rng, x))
+
+
+@by_dtype
+def test_rows_of_many_chunks(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    """Chunks whose maxima rise, fall, are equal, or call for a shift."""
+    classes = 18 * 65536 + 77
+    for case in ("any", "rising", "ties", "shifted") if dtype == np.float32 else ("rising",):
+        x = rng.normal(size=(2, classes))
+        if case == "rising":
+            x += 3 * (np.arange(classes) // 65536 // 2 % 7)
+        elif case == "ties":
+            x = np.minimum(np.round(x, 1), 3.0)
+        elif case == "shifted":
+            x[1] += 5000
+        x = on_device(x, dtype)
+        check_class_loss("cross_entropy", x, np.array([700000, 5]))
+        check_class_loss("cross_entropy", x, np.array([5, -1]), in_place=True)
+        check_row_values(x, "logsumexp", rng)
+    check_class_loss("cross_entropy", x, np.array([9, 5]), weights(rng, classes, dtype), 0.1)
 
 
 @by_dtype
@@ -183,8 +203,8 @@ def test_special_rows(padding: int, dtype: np.dtype[Any], rng: np.random.Generat
     for row in SPECIAL_ROWS:
         for fill in (-INF, row[1], -3.0):
             x = on_device([[*row, *[fill] * padding], [*[fill] * padding, *row]], dtype)
-            for limit in (99 * 1024, LITTLE_MEMORY):
-                cuda.configure(memory_limit=limit)
+            for room in ROW_MEMORY:
+                cuda.configure(row_memory=room)
                 classes = np.array([1, padding], np.int64)
                 check_class_loss("cross_entropy", x, classes)
                 check_class_loss("cross_entropy", x, classes, smoothing=0.1)
@@ -251,6 +271,18 @@ def test_special_elements(dtype: np.dtype[Any]) -> None:
     x, y = (on_device(a, dtype) for a in np.meshgrid(values, values))
     for name in (*ELEMENT_LOSSES, "binary_cross_entropy"):
         check_element_loss(name, x, y)
+
+
+@by_dtype
+@pytest.mark.parametrize("deviation", (1.0, 60.0))
+def test_sigmoid(deviation: float, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    special = [0.0, -0.0, INF, -INF, NAN, 1e-7, 88.0, -88.0, 104.0, -104.0, 720.0, -720.0]
+    for n in (0, 1, 7, 8, 9, 255, 4097, 30000):
+        for beyond in ((0, 0), (1, 1), (0, 1)):
+            values = rng.normal(0, deviation, n)
+            values[: len(special)] = special[:n]
+            x = on_device(values, dtype, beyond[0])
+            check_sigmoid(x, on_device(rng.normal(size=n), dtype, beyond[1]))
 
 
 def test_the_first_element_that_is_no_probability() -> None:
@@ -330,8 +362,8 @@ def _survives(check: Callable[[], None]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("limit", (99 * 1024, LITTLE_MEMORY))
-def test_a_removed_barrier_is_caught(limit: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("room", ROW_MEMORY)
+def test_a_removed_barrier_is_caught(room: int, rng: np.random.Generator) -> None:
     """Of the first barriers of a row of a block, each in turn does nothing."""
     x = logits(rng, 1, 2100, np.dtype(np.float32))
     target = targets(rng, x)
@@ -339,11 +371,11 @@ def test_a_removed_barrier_is_caught(limit: int, rng: np.random.Generator) -> No
     for barrier in range(5):
         survived = True
         for schedule in (*SCHEDULES, {"order": "shuffled", "seed": 3}):
-            cuda.configure(**schedule, memory_limit=limit, skipped_barrier=barrier)
+            cuda.configure(**schedule, row_memory=room, skipped_barrier=barrier)
             survived = survived and _survives(lambda: check_class_loss("cross_entropy", x, target))
         caught.append(not survived)
     assert sum(caught) >= 3, caught
-    cuda.configure(memory_limit=limit)
+    cuda.configure(row_memory=room)
     check_class_loss("cross_entropy", x, target)
 
 

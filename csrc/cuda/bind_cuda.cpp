@@ -156,6 +156,23 @@ void bind_pair_loss(py::module_& module, const char* name, void (*run)(const Pai
       maybe("grad_factor"), maybe("grad_rows"), maybe("stream"));
 }
 
+void bind_sigmoid(py::module_& module, const char* name, bool logarithm) {
+  const auto run = [](const SigmoidCall& call, Address stream) {
+    run_on({call.input, call.grad_output, call.output}, [&] { sigmoid(call, stream_of(stream)); });
+  };
+  module.def(
+      name,
+      [=](int dtype, std::int64_t n, Address input, Address output, Address stream) {
+        run({dtype_of(dtype), n, at<>(input), nullptr, logarithm, at<>(output)}, stream);
+      },
+      arg("dtype"), arg("n"), arg("input"), arg("output"), py::kw_only(), maybe("stream"));
+  module.def((std::string(name) + "_backward").c_str(),
+             [=](int dtype, std::int64_t n, Address grad_output, Address input, Address output, Address stream) {
+               run({dtype_of(dtype), n, at<>(input), at<>(grad_output), logarithm, at<>(output)}, stream);
+             },
+             arg("dtype"), arg("n"), arg("grad_output"), arg("input"), arg("output"), py::kw_only(), maybe("stream"));
+}
+
 // (address, count, inner), or None
 Repeated repeated_of(const py::object& array) {
   if (array.is_none()) return {nullptr, 1, 1};
@@ -247,6 +264,8 @@ void bind(py::module_& module) {
   bind_class_loss(module, "nll_loss", &nll_loss);
   bind_pair_loss(module, "kl_div_with_logits", &kl_div_with_logits);
   bind_pair_loss(module, "cosine_embedding_loss", &cosine_embedding_loss);
+  bind_sigmoid(module, "sigmoid", false);
+  bind_sigmoid(module, "log_sigmoid", true);
   bind_element_loss(module, "binary_cross_entropy", ElementLoss::binary_cross_entropy);
   bind_element_loss(module, "binary_cross_entropy_with_logits", ElementLoss::binary_cross_entropy_with_logits);
   bind_element_loss(module, "kl_div", ElementLoss::kl_div);

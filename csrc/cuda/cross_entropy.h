@@ -26,6 +26,12 @@ struct CrossEntropy {
   double smoothing;
   S* grad;
 
+  LongRowsCall long_rows() const {
+    return {dtype_of<S>, shape.rows, shape.classes, input[0], target, kLinear ? input[kInputs - 1] : nullptr,
+            weight,      kLinear,    smoothing};
+  }
+  bool writes_rows() const { return grad; }
+
   // What the gradients of the rows in hand are made of.
   struct Gradient {
     SoftmaxScale<T> scale;
@@ -35,7 +41,7 @@ struct CrossEntropy {
 
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState* sum) const {
-    const OwnRow<Crew> own(rows.first, rows.count);
+    const OwnRow<Crew> own(crew, rows);
     const std::int64_t t = target && own.exists() ? class_of(target[own.row()]) : kIgnored;
     const bool ignored = target && t == kIgnored;
     BatchStats<T> stats(kLanes);
@@ -45,7 +51,7 @@ struct CrossEntropy {
       if (own.is(i)) stats.set(0, of_row);
     }
     const Gradient gradient = crew.once([&] {
-      const double logit = ignored || !target || !own.exists() ? 0.0 : wide(rows.row(0, own.index())[t]);
+      const double logit = ignored || !target || !own.exists() ? 0.0 : crew.element(rows.row(0, own.index()), t);
       const double class_weight = ignored || !target ? 0.0 : weight ? static_cast<double>(weight[t]) : 1.0;
       const Numbers numbers(*this, stats, logit, class_weight);
       const T loss = ignored ? T(0) : narrow<T>(cross_entropy_loss(numbers.row)).reg[0];

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The element-wise losses: packets of neighbouring elements, one thread each. The formulas are those of
-// cpu/binary_cross_entropy.h and cpu/kl_div.h.
+// The element-wise operations: packets of neighbouring elements, one thread each. The formulas are those of
+// cpu/binary_cross_entropy.h, cpu/kl_div.h and cpu/sigmoid.h.
 #pragma once
 
 #include "common/binary_cross_entropy.h"
 #include "cpu/binary_cross_entropy.h"
 #include "cpu/kl_div.h"
+#include "cpu/logistic.h"
+#include "cuda/crew.h"
 #include "cuda/exact_sum.h"
-#include "cuda/memory.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
@@ -162,6 +163,57 @@ struct KlDiv {
     return result;
   }
 };
+
+// All threads of a launch, with one long row of elements.
+struct Grid {
+  LOGLOSS_INLINE std::int64_t thread() const { return block() * LOGLOSS_LEVEL::threads() + LOGLOSS_LEVEL::thread(); }
+  LOGLOSS_INLINE std::int64_t threads() const { return blocks() * LOGLOSS_LEVEL::threads(); }
+  LOGLOSS_INLINE Range part_of(std::int64_t n) const { return {0, n}; }
+};
+
+// sigmoid or log_sigmoid, and the gradient of either.
+template <class S>
+struct Sigmoid {
+  using Storage = S;
+  using T = compute_t<S>;
+  static constexpr int kInputs = 1;
+  std::int64_t n;
+  const S* input[kInputs];
+  S* output;
+  bool logarithm;
+
+  LOGLOSS_INLINE Vec<T> operator()(const Vec<T>* x) const {
+    const Logistic<T> logistic(*x);
+    const auto positive = Vec<T>(T(0)) < *x;
+    const VecPair<T> p = logarithm ? logistic.log1p() : logistic.sigmoid_of_minus();
+    if (logarithm) return (clear(positive, *x) - p.high) - p.low;
+    return select(positive, (Vec<T>(T(1)) - p.high) - p.low, p.high + p.low);
+  }
+};
+template <class S>
+struct SigmoidBackward {
+  using Storage = S;
+  using T = compute_t<S>;
+  static constexpr int kInputs = 2;
+  std::int64_t n;
+  const S* input[kInputs];  // logits; grad_output
+  S* output;
+  bool logarithm;
+
+  LOGLOSS_INLINE Vec<T> operator()(const Vec<T>* x) const {
+    const Vec<double> q = widen(Logistic<T>(x[0]).sigmoid_of_minus()), p = Vec<double>(1.0) - q;
+    const Vec<double> derivative = logarithm ? select(Vec<double>(0.0) < widen(x[0]), q, p) : q * p;
+    return narrow<T>(derivative * widen(x[1]));
+  }
+};
+
+template <class Op>
+LOGLOSS_KERNEL(256, 4)
+map_kernel(Op op) {
+  using T = compute_t<typename Op::Storage>;
+  const OutputRow<typename Op::Storage> out[1] = {{op.output, 1}};
+  transform(Grid{}, op.n, op.input, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) { *y = op(x); });
+}
 
 // Every thread takes packets a grid apart; the elements before the first and after the last whole packet, and all of
 // arrays that are out of phase with each other, go one by one.

@@ -107,6 +107,17 @@ struct ElementLossCall : LossOutputs {  // grad_rows: unused
 };
 void element_loss(const ElementLossCall& call, Stream stream);
 
+// sigmoid or log_sigmoid of n elements; with grad_output (as `input`) their gradients.
+struct SigmoidCall {
+  DType dtype;
+  std::int64_t n;
+  const void* input;
+  const void* grad_output;  // or null
+  bool logarithm;
+  void* output;
+};
+void sigmoid(const SigmoidCall& call, Stream stream);
+
 // Sums and targets; see sums.h.
 inline constexpr std::int64_t kSumStateBytes = 576;
 inline constexpr std::int64_t kTargetReportBytes = 16;

@@ -12,15 +12,17 @@ void bind_settings(pybind11::module_& module) {
   namespace py = pybind11;
   module.def(
       "configure",
-      [](const std::string& order, std::uint64_t seed, int skipped_barrier, std::size_t memory_limit) {
+      [](const std::string& order, std::uint64_t seed, int skipped_barrier, std::size_t memory_limit,
+         std::size_t row_memory) {
         if (order != "forward" && order != "reverse" && order != "shuffled") throw py::value_error("order: " + order);
         settings().order = order == "forward" ? Order::forward : order == "reverse" ? Order::reverse : Order::shuffled;
         settings().seed = seed;
         settings().skipped_barrier = skipped_barrier;
         settings().memory_limit = memory_limit;
+        settings().row_memory = row_memory;
       },
       py::kw_only(), py::arg("order") = "forward", py::arg("seed") = 0, py::arg("skipped_barrier") = -1,
-      py::arg("memory_limit") = 99 * 1024);
+      py::arg("memory_limit") = 99 * 1024, py::arg("row_memory") = 99 * 1024);
 }
 
 }  // namespace logloss::emulation
