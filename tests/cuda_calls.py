@@ -103,6 +103,13 @@ def rows_of(x: Array) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], int(np.prod(x.shape[2:], dtype=np.int64))
 
 
+def check_log_softmax(x: Array) -> None:
+    actual, expected = like(x), np.empty_like(x)
+    cuda.log_softmax(CODES[x.dtype], rows_of(x), address(x), address(actual))
+    _core.log_softmax(x, 1, expected)
+    assert_same_bits(actual, expected, f"log_softmax {x.dtype} {x.shape}")
+
+
 def check_softmax(x: Array, g: Array) -> None:
     code, shape = CODES[x.dtype], rows_of(x)
     for name in ("log_softmax", "softmax"):

@@ -16,6 +16,7 @@ from cuda_calls import (
     assert_same_sum,
     check_class_loss,
     check_element_loss,
+    check_log_softmax,
     check_pair_loss,
     check_row_values,
     check_sigmoid,
@@ -29,12 +30,14 @@ from cuda_calls import (
 
 INF, NAN = np.inf, np.nan
 # Tails of vectors, tiles and blocks; rows of one team and of a block.
-WIDTHS = sorted(
-    set(range(1, 300))
-    | set(range(300, 2100, 7))
-    | {2**k + d for k in range(1, 12) for d in (-1, 0, 1)} - {0}
+WIDTHS = range(1, 2101)
+# Rows of a block, rows too large for its memory, rows of several chunks.
+LARGE_WIDTHS = (
+    *(2**k + d for k in (12, 14, 15, 16, 17) for d in (-1, 1)),
+    24000,
+    65536,
+    65552,
 )
-LARGE_WIDTHS = (4095, 4097, 16383, 16385, 24000, 32769, 65535, 65536, 65537, 65552, 131073)
 # Block memory for rows: the usual, and none: those beyond a team's are read from where they are.
 ROW_MEMORY = (99 * 1024, 0)
 
@@ -102,15 +105,25 @@ def check_rows(rng: np.random.Generator, x: Array) -> None:
     check_pair_loss("cosine_embedding_loss", x, other, alike, 0.1)
 
 
+by_schedule = pytest.mark.parametrize(
+    "schedule", SCHEDULES, ids=lambda s: "-".join(map(str, s.values()))
+)
+
+
 @by_dtype
-def test_every_width(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+@by_schedule
+def test_every_width(
+    schedule: dict[str, Any], dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    cuda.configure(**schedule)
     for classes in WIDTHS:
         x = logits(rng, 3, classes, dtype, beyond=classes % 3)
         check_class_loss("cross_entropy", x, targets(rng, x))
+        check_log_softmax(x)
 
 
 @by_dtype
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: "-".join(map(str, s.values())))
+@by_schedule
 def test_every_operation(
     schedule: dict[str, Any], dtype: np.dtype[Any], rng: np.random.Generator
 ) -> None:
@@ -131,7 +144,10 @@ def test_rows_beyond_block_memory(dtype: np.dtype[Any], rng: np.random.Generator
 @pytest.mark.parametrize("classes", LARGE_WIDTHS)
 def test_large_rows(classes: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
     x = logits(rng, 2, classes, dtype)
-    check_class_loss("cross_entropy", x, targets(rng, x))
+    for schedule in SCHEDULES[:3]:
+        cuda.configure(**schedule)
+        check_class_loss("cross_entropy", x, targets(rng, x))
+        check_log_softmax(x)
     check_class_loss("cross_entropy", x, targets(rng, x), weights(rng, classes, dtype), 0.1)
     check_class_loss("cross_entropy", x, probabilities(rng, x))
 

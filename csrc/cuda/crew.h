@@ -186,4 +186,10 @@ struct Block {
   }
 };
 
+// A block with rows that are not in its memory, but for what its teams copy there.
+struct Streaming : Block {
+  static constexpr int kBlocksOfTeam = 2;
+  unsigned char* room;  // for so many blocks of elements of each team
+};
+
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -75,11 +75,11 @@ struct CrossEntropy {
   template <class Crew>
   LOGLOSS_INLINE RowStats stats_of(const Crew& crew, const RowsInHand<S, kInputs>& rows, int i) const {
     if constexpr (!kLinear) {
-      return row_stats(crew, rows.row(0, i), shape.classes, NoRowTerm{}, rows.staging);
+      return row_stats(crew, rows.row(0, i), shape.classes, NoRowTerm{});
     } else if (target) {
-      return row_stats(crew, rows.row(0, i), shape.classes, DeviceWeightTerm<T>{weight}, rows.staging);
+      return row_stats(crew, rows.row(0, i), shape.classes, DeviceWeightTerm<T>{weight});
     } else {
-      return row_stats(crew, rows.row(0, i), shape.classes, probability_term(rows.row(1, i)), rows.staging);
+      return row_stats(crew, rows.row(0, i), shape.classes, probability_term(rows.row(1, i)));
     }
   }
 

@@ -10,6 +10,13 @@
 
 #include "common/platform.h"
 
+// Before a loop that shall stay one: unrolled it would be longer, and no faster.
+#ifdef __CUDA_ARCH__
+#define LOGLOSS_ROLLED _Pragma("unroll 1")
+#else
+#define LOGLOSS_ROLLED
+#endif
+
 #ifndef __CUDACC__
 #include "cuda/emulation/device.h"
 #else

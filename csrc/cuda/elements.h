@@ -235,32 +235,25 @@ elements_kernel(Op op) {
     if (sum) own.add(sum, result.loss.reg[0]);
   };
   const std::int64_t first = block() * threads() + thread(), step = blocks() * threads();
-  const auto one_by_one = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t j = begin + first; j < end; j += step) {
-      const ElementResult<T> result = op(j, Vec<T>(load_one(args.input + j)), Vec<T>(load_one(args.target + j)));
-      put(j, result);
-      if (args.grad) store_one(args.grad + j, result.grad.reg[0]);
-    }
-  };
   const bool in_phase =
       phase_of(args.target) == phase_of(args.input) && (!args.grad || phase_of(args.grad) == phase_of(args.input));
-  if (in_phase) {
-    const PacketCut cut(args.input, args.n);
-    one_by_one(0, cut.head);
-    for (std::int64_t p = first; p < cut.packets; p += step) {
-      const std::int64_t j = cut.head + p * kPerPacket<S>;
-      const Packet x = load_packet(args.input + j), y = load_packet(args.target + j);
-      Packet grad;
-      LOGLOSS_UNROLL for (int i = 0; i < kPerPacket<S>; ++i) {
-        const ElementResult<T> result = op(j + i, Vec<T>(element_of<S>(x, i)), Vec<T>(element_of<S>(y, i)));
-        put(j + i, result);
-        set_element<S>(&grad, i, result.grad.reg[0]);
-      }
-      if (args.grad) store_packet(args.grad + j, grad);
+  const PacketCut cut(args.input, args.n, in_phase);
+  LOGLOSS_ROLLED for (std::int64_t p = first; p < cut.packets; p += step) {
+    const std::int64_t j = cut.head + p * kPerPacket<S>;
+    const Packet x = load_packet(args.input + j), y = load_packet(args.target + j);
+    Packet grad;
+    LOGLOSS_UNROLL for (int i = 0; i < kPerPacket<S>; ++i) {
+      const ElementResult<T> result = op(j + i, Vec<T>(element_of<S>(x, i)), Vec<T>(element_of<S>(y, i)));
+      put(j + i, result);
+      set_element<S>(&grad, i, result.grad.reg[0]);
     }
-    one_by_one(cut.tail, args.n);
-  } else {
-    one_by_one(0, args.n);
+    if (args.grad) store_packet(args.grad + j, grad);
+  }
+  LOGLOSS_ROLLED for (std::int64_t i = first; i < cut.outside; i += step) {
+    const std::int64_t j = cut.template position<S>(i);
+    const ElementResult<T> result = op(j, Vec<T>(load_one(args.input + j)), Vec<T>(load_one(args.target + j)));
+    put(j, result);
+    if (args.grad) store_one(args.grad + j, result.grad.reg[0]);
   }
   if (!sum) return;
   own.flush(sum);

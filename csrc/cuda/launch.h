@@ -166,7 +166,7 @@ void launch_by_block(const Op& op, const DeviceLimits& limits, Stream stream) {
   if constexpr (kMayBeSplit<Op>) {
     launch_by_part(op, stream);
   } else {
-    constexpr std::int64_t kOfTeam = kTileBytes + 2 * staged_bytes<S>(kBlock);
+    constexpr std::int64_t kOfTeam = kTileBytes + Streaming::kBlocksOfTeam * staged_bytes<S>(kBlock);
     int streaming = kStreamingTeams;
     while (streaming > 2 && kFixed + streaming * kOfTeam > limits.block_memory) streaming /= 2;
     launch(rows_by_block<Op, false>, std::min(op.shape.rows, kMostBlocks), streaming * kLanes,

@@ -85,12 +85,14 @@ struct LongSweep {
 template <class S>
 constexpr std::int64_t bytes_of_long_sweep(int teams) {
   constexpr std::int64_t kTiles = kBlock / kTile * kLanes * static_cast<std::int64_t>(sizeof(compute_t<S>));
-  return static_cast<std::int64_t>(sizeof(BlockNotes)) + teams * (kTiles + 2 * staged_bytes<S>(kBlock));
+  return static_cast<std::int64_t>(sizeof(BlockNotes)) +
+         teams * (kTiles + Streaming::kBlocksOfTeam * staged_bytes<S>(kBlock));
 }
 template <class S>
-LOGLOSS_INLINE unsigned char* staging_of(const Block& crew) {
-  return static_cast<unsigned char*>(crew.tiles) +
-         crew.teams() * kBlock / kTile * kLanes * static_cast<int>(sizeof(compute_t<S>));
+LOGLOSS_INLINE Streaming crew_of_long_sweep(unsigned char* memory) {
+  unsigned char* const tiles = memory + sizeof(BlockNotes);
+  const int tile_bytes = threads() * kBlock / kTile * static_cast<int>(sizeof(compute_t<S>));
+  return {{reinterpret_cast<BlockNotes*>(memory), tiles}, tiles + tile_bytes};
 }
 
 template <class S, class Terms>
@@ -98,20 +100,21 @@ LOGLOSS_KERNEL(kStreamingTeams* kLanes, 5)
 sweep_chunks(LongSweep<S, Terms> op) {
   using T = compute_t<S>;
   LOGLOSS_BLOCK_MEMORY(memory);
-  const Block crew{reinterpret_cast<BlockNotes*>(memory), memory + sizeof(BlockNotes)};
-  unsigned char* const staging = staging_of<S>(crew);
+  const Streaming crew = crew_of_long_sweep<S>(memory);
   for (std::int64_t item = block(); item < op.rows * op.chunks; item += blocks()) {
     const std::int64_t r = item / op.chunks, start = item % op.chunks * kChunk;
     if (!op.counts(r)) continue;
-    const S* const row = op.input + r * op.classes;
+    const std::int64_t length = op.classes - start < kChunk ? op.classes - start : kChunk;
     const auto term = op.terms.of_row(r);
+    const RowStats stats = row_stats_by<T>(op.chunks == 1, [&](T shift) {
+      const RowStats mine = sweep_chunk(crew, op.input + r * op.classes + start, length, shift, term, start);
+      return crew.once([&] { return mine; });
+    });
+    if (!crew.first_thread()) continue;
     if (op.chunks == 1) {
-      const RowStats stats = row_stats(crew, row, op.classes, term, staging);
-      if (crew.first_thread()) op.put(r, stats);
+      op.put(r, stats);
     } else {
-      const std::int64_t left = op.classes - start;
-      const RowStats stats = sweep_chunk(crew, row + start, left < kChunk ? left : kChunk, T(0), term, start, staging);
-      if (crew.first_thread()) op.chunk[item] = stats;
+      op.chunk[item] = stats;
     }
   }
 }
@@ -211,13 +214,12 @@ join_chunks(LongSweep<S, Terms> op) {
   using T = compute_t<S>;
   using Term = decltype(op.terms.of_row(0));
   LOGLOSS_BLOCK_MEMORY(memory);
-  const Block crew{reinterpret_cast<BlockNotes*>(memory), memory + sizeof(BlockNotes)};
-  unsigned char* const staging = staging_of<S>(crew);
+  const Streaming crew = crew_of_long_sweep<S>(memory);
   for (std::int64_t r = block(); r < op.rows; r += blocks()) {
     if (!op.counts(r)) continue;
-    const RowStats stats = row_stats_by<T>([&](T shift) {
+    const RowStats stats = row_stats_by<T>(true, [&](T shift) {
       if (shift != T(0)) {
-        return sweep_row(crew, op.input + r * op.classes, op.classes, shift, op.terms.of_row(r), staging);
+        return sweep_row(crew, op.input + r * op.classes, op.classes, shift, op.terms.of_row(r));
       }
       return crew.once([&] { return merge_chunks<T, Term::kPresent>(op.chunk + r * op.chunks, op.chunks); });
     });
@@ -238,7 +240,7 @@ struct Part : Block {
   }
 };
 template <class S, class Term>
-LOGLOSS_INLINE RowStats row_stats(const Part& crew, const S*, std::int64_t, const Term&, unsigned char*) {
+LOGLOSS_INLINE RowStats row_stats(const Part& crew, const S*, std::int64_t, const Term&) {
   return crew.row->stats;
 }
 

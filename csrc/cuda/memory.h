@@ -22,18 +22,22 @@ LOGLOSS_INLINE int phase_of(const S* p) {
   return static_cast<int>(reinterpret_cast<std::uintptr_t>(p) % sizeof(Packet) / sizeof(S));
 }
 
-// n elements from p on: `head` before the first whole packet, then `packets`, the rest from `tail` on.
+// n elements from p on: `head` before the first whole packet, then `packets`, then the rest. `outside` are those of no
+// packet; none is in a packet where what belongs together is out of phase.
 struct PacketCut {
   template <class S>
-  LOGLOSS_INLINE PacketCut(const S* p, std::int64_t n) {
+  LOGLOSS_INLINE PacketCut(const S* p, std::int64_t n, bool in_phase = true) {
     const int before = (kPerPacket<S> - phase_of(p)) % kPerPacket<S>;
-    head = n < before ? static_cast<int>(n) : before;
+    head = !in_phase || n < before ? n : before;
     packets = (n - head) / kPerPacket<S>;
-    tail = head + packets * kPerPacket<S>;
+    outside = n - packets * kPerPacket<S>;
   }
-  int head;
-  std::int64_t packets;
-  std::int64_t tail;
+  // The position of the i-th element outside.
+  template <class S>
+  LOGLOSS_INLINE std::int64_t position(std::int64_t i) const {
+    return i < head ? i : i + packets * kPerPacket<S>;
+  }
+  std::int64_t head, packets, outside;
 };
 
 // The elements of a packet, widened; and back.
@@ -77,14 +81,16 @@ template <class S, class Crew>
 LOGLOSS_INLINE S* stage(const Crew& crew, const S* from, std::int64_t n, unsigned char* space) {
   S* const to = reinterpret_cast<S*>(space) + phase_of(from);
   const PacketCut cut(from, n);
-  if (crew.thread() < cut.head) to[crew.thread()] = from[crew.thread()];
   const S* const first = from + cut.head;
   S* const first_to = to + cut.head;
   const int packets = static_cast<int>(cut.packets);
   for (int p = crew.thread(); p < packets; p += crew.threads()) {
     copy_packet(first_to + p * kPerPacket<S>, first + p * kPerPacket<S>);
   }
-  for (int j = static_cast<int>(cut.tail) + crew.thread(); j < n; j += crew.threads()) to[j] = from[j];
+  LOGLOSS_ROLLED for (int i = crew.thread(); i < static_cast<int>(cut.outside); i += crew.threads()) {
+    const int j = static_cast<int>(cut.template position<S>(i));
+    to[j] = from[j];
+  }
   return to;
 }
 // The same of elements that are `stride` apart.
@@ -92,7 +98,7 @@ template <class S, class Crew>
 LOGLOSS_INLINE S* stage_strided(const Crew& crew, const S* from, std::int64_t stride, std::int64_t n,
                                 unsigned char* space) {
   S* const to = reinterpret_cast<S*>(space);
-  for (std::int64_t j = crew.thread(); j < n; j += crew.threads()) to[j] = from[j * stride];
+  LOGLOSS_ROLLED for (std::int64_t j = crew.thread(); j < n; j += crew.threads()) to[j] = from[j * stride];
   return to;
 }
 
@@ -110,26 +116,13 @@ LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t row_length, const S
                               const OutputRow<S> (&out)[kOutputs], F f) {
   using T = compute_t<S>;
   const auto part = crew.part_of(row_length);
-  const auto one_by_one = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t j = begin + crew.thread(); j < end; j += crew.threads()) {
-      Vec<T> x[kInputs], y[kOutputs];
-      LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
-      f(j, x, y);
-      LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
-        if (out[k].data) store_one(out[k].data + j * out[k].stride, y[k].reg[0]);
-      }
-    }
-  };
   bool in_phase = true;
   LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) { in_phase = in_phase && phase_of(in[k]) == phase_of(in[0]); }
   LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
     in_phase = in_phase && (!out[k].data || (out[k].stride == 1 && phase_of(out[k].data) == phase_of(in[0])));
   }
-  if (!in_phase) return one_by_one(part.begin, part.end);
-
-  const PacketCut cut(in[0] + part.begin, part.end - part.begin);
-  one_by_one(part.begin, part.begin + cut.head);
-  for (std::int64_t p = crew.thread(); p < cut.packets; p += crew.threads()) {
+  const PacketCut cut(in[0] + part.begin, part.end - part.begin, in_phase);
+  LOGLOSS_ROLLED for (std::int64_t p = crew.thread(); p < cut.packets; p += crew.threads()) {
     const std::int64_t j = part.begin + cut.head + p * kPerPacket<S>;
     Packet from[kInputs], to[kOutputs];
     LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) from[k] = load_packet(in[k] + j);
@@ -143,7 +136,15 @@ LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t row_length, const S
       if (out[k].data) store_packet(out[k].data + j, to[k]);
     }
   }
-  one_by_one(part.begin + cut.tail, part.end);
+  LOGLOSS_ROLLED for (std::int64_t i = crew.thread(); i < cut.outside; i += crew.threads()) {
+    const std::int64_t j = part.begin + cut.template position<S>(i);
+    Vec<T> x[kInputs], y[kOutputs];
+    LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
+    f(j, x, y);
+    LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
+      if (out[k].data) store_one(out[k].data + j * out[k].stride, y[k].reg[0]);
+    }
+  }
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

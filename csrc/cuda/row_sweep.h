@@ -52,7 +52,7 @@ LOGLOSS_INLINE compute_t<S> max_of_block(const S* x, int n) {
   using T = compute_t<S>;
   Vec<T> m[4] = {Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>)};
   int j = 0;
-  for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
+  LOGLOSS_ROLLED for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
     LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(x + j + i * kLanes));
   }
   LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) {
@@ -176,66 +176,76 @@ LOGLOSS_INLINE T reference_of_block(const double* max, int b, T shift) {
   return reduce_max(K);
 }
 
-// Where the teams of a block find the blocks of a chunk: in the chunk itself, or, if that is not in block memory, in
-// room of their own, into which each copies its next block while it sweeps the one before.
+// Where the teams of a block find the blocks of a chunk: in the chunk itself, which lies in block memory.
 template <class S>
-class BlocksOfChunk {
+struct BlocksInPlace {
+  const S* x;
+  LOGLOSS_INLINE const S* get(int b) { return x + b * kBlock; }
+};
+// Or in room of their own, into which each team copies its next block while it sweeps the one before.
+template <class S>
+class CopiedBlocks {
  public:
-  // `room` is 2 staged_bytes<S>(kBlock) for each team, or null.
-  LOGLOSS_INLINE BlocksOfChunk(const Block& crew, const S* x, std::int64_t n, unsigned char* room)
-      : crew_(crew), x_(x), n_(n), room_(room ? room + crew.team() * 2 * kRoom : nullptr) {
-    if (room_) next_ = ask_for(crew.team());
+  LOGLOSS_INLINE CopiedBlocks(const Streaming& crew, const S* x, std::int64_t n)
+      : x_(x), n_(n), teams_(crew.teams()), room_(crew.room + crew.team() * crew.kBlocksOfTeam * kRoom) {
+    next_ = ask_for(crew.team());
   }
-  LOGLOSS_INLINE int length(int b) const {
-    const std::int64_t left = n_ - static_cast<std::int64_t>(b) * kBlock;
-    return left <= 0 ? 0 : left < kBlock ? static_cast<int>(left) : kBlock;
-  }
-  // Block b, for the team that calls it for every crew.teams()th block.
+  // Block b, of the team that calls it for every block of its own, in order.
   LOGLOSS_INLINE const S* get(int b) {
-    if (!room_) return x_ + static_cast<std::int64_t>(b) * kBlock;
     const S* const here = next_;
     finish_copies();
     sync_team();
-    next_ = ask_for(b + crew_.teams());
+    next_ = ask_for(b + teams_);
     return here;
   }
 
  private:
-  static constexpr std::int64_t kRoom = staged_bytes<S>(kBlock);
+  static constexpr int kRoom = static_cast<int>(staged_bytes<S>(kBlock));
   LOGLOSS_INLINE const S* ask_for(int b) const {
-    unsigned char* const half = room_ + b / crew_.teams() % 2 * kRoom;
-    return stage(Team{}, x_ + static_cast<std::int64_t>(b) * kBlock, length(b), half);
+    const std::int64_t start = static_cast<std::int64_t>(b) * kBlock, left = n_ - start;
+    unsigned char* const half = room_ + b / teams_ % Streaming::kBlocksOfTeam * kRoom;
+    return stage(Team{}, x_ + start, left < 0 ? 0 : left < kBlock ? left : kBlock, half);
   }
 
-  const Block& crew_;
   const S* x_;
   std::int64_t n_;
+  int teams_;
   unsigned char* room_;
-  const S* next_ = nullptr;
+  const S* next_;
 };
+template <class S>
+LOGLOSS_INLINE BlocksInPlace<S> blocks_of_chunk(const Block&, const S* x, std::int64_t) {
+  return {x};
+}
+template <class S>
+LOGLOSS_INLINE CopiedBlocks<S> blocks_of_chunk(const Streaming& crew, const S* x, std::int64_t n) {
+  return {crew, x, n};
+}
 
-// A chunk of a row, swept by all teams of a block; `staging` as BlocksOfChunk takes it. The result is that of the first
-// team.
-template <class S, class Term>
-LOGLOSS_INLINE RowStats sweep_chunk(const Block& crew, const S* x, std::int64_t n, compute_t<S> shift, const Term& term,
-                                    std::int64_t offset, unsigned char* staging) {
+// A chunk of a row, swept by all teams of a block. The result is that of the first team.
+template <class Crew, class S, class Term>
+LOGLOSS_INLINE RowStats sweep_chunk(const Crew& crew, const S* x, std::int64_t n, compute_t<S> shift, const Term& term,
+                                    std::int64_t offset) {
   using T = compute_t<S>;
   BlockNotes& notes = *crew.notes;
   T* const tiles = static_cast<T*>(crew.tiles);
   const int blocks = static_cast<int>((n + kBlock - 1) / kBlock);
   const int lane = lane_of_team();
-  BlocksOfChunk<S> blocks_of_chunk(crew, x, n, staging);
+  const auto length_of = [n](int b) {
+    const int left = static_cast<int>(n) - b * kBlock;
+    return left <= 0 ? 0 : left < kBlock ? left : kBlock;
+  };
+  auto find = blocks_of_chunk(crew, x, n);
   // Of the first team.
   LaneSum<T> rest;
   LinearSums linear{-static_cast<double>(FloatFormat<T>::kLargest), 0.0, 0.0};
   T K = 0;
   for (int first = 0; first < blocks; first += crew.teams()) {
     const int b = first + crew.team();
-    const int length = blocks_of_chunk.length(b);
-    const S* here = x;
+    const int length = length_of(b);
+    const S* const here = find.get(b);
     T max = T(0);
     if (length > 0) {
-      here = blocks_of_chunk.get(b);
       max = max_of_block(here, length);
       if (lane == 0) notes.max[b] = static_cast<double>(max);
     }
@@ -262,7 +272,7 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Block& crew, const S* x, std::int64_t 
         rest.scale(exact_power_of_two(static_cast<double>(K) - static_cast<double>(K_here)));
         K = K_here;
       }
-      const int count = (blocks_of_chunk.length(first + i) + kTile - 1) / kTile;
+      const int count = (length_of(first + i) + kTile - 1) / kTile;
       const T* const tile = tiles + i * (kBlock / kTile) * kLanes + lane;
       for (int t = 0; t < count; ++t) rest.add(Vec<T>(tile[t * kLanes]));
       if constexpr (Term::kPresent) {
@@ -276,14 +286,14 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Block& crew, const S* x, std::int64_t 
   return stats;
 }
 
-template <class S, class Term>
-LOGLOSS_INLINE RowStats sweep_row(const Block& crew, const S* x, std::int64_t classes, compute_t<S> shift,
-                                  const Term& term, unsigned char* staging) {
+template <class S, class Term, class Crew>
+LOGLOSS_INLINE RowStats sweep_row(const Crew& crew, const S* x, std::int64_t classes, compute_t<S> shift,
+                                  const Term& term) {
   RowStats stats{};
   bool holds_nan = false;
   for (std::int64_t start = 0; start < classes; start += kChunk) {
     const std::int64_t length = classes - start < kChunk ? classes - start : kChunk;
-    const RowStats here = sweep_chunk(crew, x + start, length, shift, term, start, staging);
+    const RowStats here = sweep_chunk(crew, x + start, length, shift, term, start);
     if (crew.team() != 0) continue;
     holds_nan = holds_nan || here.rest != here.rest;
     stats = start == 0 ? here : merge<compute_t<S>>(stats, here);
@@ -294,14 +304,14 @@ LOGLOSS_INLINE RowStats sweep_row(const Block& crew, const S* x, std::int64_t cl
 }
 
 // The statistic of one row of `classes` > 0 elements, the same for every thread of the crew: sweep(shift) for shift 0
-// and, if the maximum asks for it, for the maximum.
+// and, if the maximum asks for it and is that of a `whole` row, for the maximum.
 template <class T, class Sweep>
-LOGLOSS_INLINE RowStats row_stats_by(Sweep sweep) {
+LOGLOSS_INLINE RowStats row_stats_by(bool whole, Sweep sweep) {
   T shift = T(0);
   for (;;) {
     RowStats stats = sweep(shift);
     const T max = static_cast<T>(stats.max);
-    if (shift != T(0) || needs_no_shift(max)) return stats;
+    if (!whole || shift != T(0) || needs_no_shift(max)) return stats;
     if (max == kInfinity<T> || max == -kInfinity<T>) {
       stats.rest_low = 0.0;
       stats.rest = stats.rest == stats.rest ? 0.0 : __builtin_nan("");
@@ -310,17 +320,10 @@ LOGLOSS_INLINE RowStats row_stats_by(Sweep sweep) {
     shift = max;
   }
 }
-template <class S, class Term>
-LOGLOSS_INLINE RowStats row_stats(const Team& crew, const S* x, std::int64_t classes, const Term& term,
-                                  unsigned char*) {
+template <class Crew, class S, class Term>
+LOGLOSS_INLINE RowStats row_stats(const Crew& crew, const S* x, std::int64_t classes, const Term& term) {
   using T = compute_t<S>;
-  return row_stats_by<T>([&](T shift) { return sweep_row(crew, x, classes, shift, term); });
-}
-template <class S, class Term>
-LOGLOSS_INLINE RowStats row_stats(const Block& crew, const S* x, std::int64_t classes, const Term& term,
-                                  unsigned char* staging) {
-  using T = compute_t<S>;
-  return row_stats_by<T>([&](T shift) { return sweep_row(crew, x, classes, shift, term, staging); });
+  return row_stats_by<T>(true, [&](T shift) { return sweep_row(crew, x, classes, shift, term); });
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/exact_sum.h"
 #include "cuda/long_rows.h"
@@ -36,7 +37,6 @@ struct RowsInHand {
   int count;
   std::int64_t classes;
   const S* data[kInputs];
-  unsigned char* staging;  // room for two blocks of each team, for rows that are not in block memory; or null
 
   LOGLOSS_INLINE const S* row(int input, int i) const { return data[input] + i * classes; }
 };
@@ -102,8 +102,15 @@ rows_by_block(Op op, int slice_bytes) {
   SumState* const sum = op.total ? reinterpret_cast<SumState*>(memory) : nullptr;
   if (sum) clear_sum(sum);
   unsigned char* const tiles = memory + kSumBytes + sizeof(BlockNotes);
-  const Block crew{reinterpret_cast<BlockNotes*>(memory + kSumBytes), tiles};
-  unsigned char* const slices = tiles + crew.teams() * kTileBytes;
+  const Block block_crew{reinterpret_cast<BlockNotes*>(memory + kSumBytes), tiles};
+  unsigned char* const slices = tiles + block_crew.teams() * kTileBytes;
+  const std::conditional_t<kStaged, Block, Streaming> crew = [&] {
+    if constexpr (kStaged) {
+      return block_crew;
+    } else {
+      return Streaming{block_crew, slices};
+    }
+  }();
   RowsInHand<S, Op::kInputs> rows{};
   rows.classes = op.shape.classes;
   rows.count = 1;
@@ -114,7 +121,6 @@ rows_by_block(Op op, int slice_bytes) {
       unsigned char* const space = slices + k * slice_bytes;
       if constexpr (!kStaged) {
         rows.data[k] = row;
-        rows.staging = slices;
       } else if (op.shape.inner == 1) {
         rows.data[k] = stage(crew, row, rows.classes, space);
       } else {

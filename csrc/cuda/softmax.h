@@ -15,7 +15,7 @@ LOGLOSS_INLINE BatchStats<compute_t<S>> stats_of_rows(const Crew& crew, const Ro
                                                       const OwnRow<Crew>& own, int input) {
   BatchStats<compute_t<S>> stats(kLanes);
   for (int i = 0; i < rows.count; ++i) {
-    const RowStats of_row = row_stats(crew, rows.row(input, i), rows.classes, NoRowTerm{}, rows.staging);
+    const RowStats of_row = row_stats(crew, rows.row(input, i), rows.classes, NoRowTerm{});
     if (own.is(i)) stats.set(0, of_row);
   }
   return stats;
