@@ -78,4 +78,13 @@ void element_loss(const ElementLossCall& call, Stream stream) {
   });
 }
 
+void name_misfit(DType dtype, const void* input, const void* target, void* report, Stream stream) {
+  static_assert(kMisfitReportBytes == sizeof(MisfitReport));
+  with_type(dtype, [&](auto storage) {
+    using S = decltype(storage);
+    launch(name_misfit_kernel<S>, 1, 1, 0, stream, static_cast<const S*>(input), static_cast<const S*>(target),
+           static_cast<MisfitReport*>(report));
+  });
+}
+
 }  // namespace logloss::LOGLOSS_LEVEL

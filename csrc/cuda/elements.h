@@ -60,6 +60,22 @@ struct RepeatedArray {
   }
 };
 
+// The first input outside [0, 1], or else the first target, of binary_cross_entropy, whose losses and gradients are NaN
+// there: its position, plus kMisfitOfTarget for a target (all ones: none), and its value.
+struct MisfitReport {
+  std::uint64_t first;
+  double value;
+};
+inline constexpr std::uint64_t kMisfitOfTarget = std::uint64_t{1} << 63;
+
+template <class S>
+LOGLOSS_KERNEL(1, 1)
+name_misfit_kernel(const S* input, const S* target, MisfitReport* report) {
+  if (report->first == ~std::uint64_t{0}) return;
+  const S* const of = report->first & kMisfitOfTarget ? target : input;
+  report->value = static_cast<double>(load_one(of + (report->first & ~kMisfitOfTarget)));
+}
+
 // Arguments of all element-wise losses; n elements.
 template <class S>
 struct ElementArgs {
@@ -74,7 +90,7 @@ struct ElementArgs {
   double grad_scale;
   const double* grad_factor;  // or null
   const T* grad_output;       // or null: one for each element
-  std::uint64_t* misfit;      // becomes the least position of an element outside [0, 1], for the losses that ask
+  std::uint64_t* misfit;      // MisfitReport.first, for the losses that ask; null: nothing is looked for
 
   LOGLOSS_INLINE bool wants_loss() const { return loss || total; }
   LOGLOSS_INLINE Vec<double> scale(std::int64_t j) const {
@@ -133,7 +149,9 @@ struct Bce {
 
   LOGLOSS_INLINE ElementResult<T> operator()(std::int64_t j, Vec<T> p, Vec<T> y) const {
     if (args.misfit && (mark_outside(y, mark_outside(p, Vec<T>(T(0)))) == Vec<T>(T(1))).reg[0]) {
-      min_atomically(args.misfit, static_cast<std::uint64_t>(j));
+      const bool of_input = (mark_outside(p, Vec<T>(T(0))) == Vec<T>(T(1))).reg[0];
+      min_atomically(args.misfit, static_cast<std::uint64_t>(j) | (of_input ? 0 : kMisfitOfTarget));
+      return {Vec<T>(kNaN<T>), Vec<T>(kNaN<T>)};
     }
     const VecPair<T> minus_loss = bce_of_probability(p, y);
     ElementResult<T> result{args.weight.value ? narrow<T>((Wide(0.0) - widen(minus_loss)) * args.weight(j))

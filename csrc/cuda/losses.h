@@ -6,6 +6,9 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
+// The row of a target that is neither a class nor ignored: its loss and its gradient are NaN.
+inline constexpr std::int64_t kNoClass = -2;
+
 // The rows in hand are finished side by side, each by the thread of a lane; if a whole block has one row, by all lanes
 // of its first team alike.
 template <class Crew>

@@ -60,7 +60,8 @@ def loss_call(
         if y.shape != shape:
             _validate.check_indices(y, x, shape, probabilities=probabilities)
     else:
-        y = _validate.probability_array(target, x, shape, probabilities=probabilities)
+        missing = target is None
+        _validate.check_probabilities(y, x, shape, probabilities=probabilities, missing=missing)
         _validate.no_ignored_probabilities(ignore)
         x, y = in_common_dtype(x, y)
     w = None

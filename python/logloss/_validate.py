@@ -208,9 +208,9 @@ def check_pair(name: str, value: Any) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
-def not_a_probability(name: str, array: Array, position: int, value: float) -> ValueError:
+def not_a_probability(name: str, shape: tuple[int, ...], position: int, value: float) -> ValueError:
     """Name the first value outside [0, 1]."""
-    where = _where(np.unravel_index(position, array.shape))
+    where = _where(np.unravel_index(position, shape))
     return ValueError(f"{name}: got {value}{where}, expected probabilities in [0, 1]")
 
 
@@ -235,24 +235,27 @@ def check_indices(
     raise ValueError(f"target: got shape {target.shape}, expected {shape}")
 
 
-def probability_array(
-    target: ArrayLike, input: Array, shape: tuple[int, ...], *, probabilities: bool
-) -> Array:
-    """`target` as floats of the shape of `input`, for a loss that takes class probabilities."""
-    array = asarray(target)
-    if probabilities and array.shape == input.shape and is_float(array.dtype):
-        return array
-    got = f"dtype {array.dtype} and shape {array.shape}" if target is not None else "None"
+def check_probabilities(
+    target: Array,
+    input: Array,
+    shape: tuple[int, ...],
+    *,
+    probabilities: bool,
+    missing: bool = False,
+) -> None:
+    """Check that `target` is floats of the shape of `input`, of a loss that takes them."""
+    if probabilities and target.shape == input.shape and is_float(target.dtype):
+        return
+    got = "None" if missing else f"dtype {target.dtype} and shape {target.shape}"
     expected = f"integers of shape {shape}"
     if probabilities:
         expected += f" (class indices) or floats of shape {input.shape} (class probabilities)"
     raise TypeError(f"target: got {got}, expected {expected}")
 
 
-def bad_class(target: Array, first_bad: int, classes: int) -> IndexError:
+def no_class(shape: tuple[int, ...], first_bad: int, value: int, classes: int) -> IndexError:
     """Name the first target that is out of range; `.position` and `.value` hold it."""
-    position = tuple(int(i) for i in np.unravel_index(first_bad, target.shape))
-    value = int(target[position])
+    position = tuple(int(i) for i in np.unravel_index(first_bad, shape))
     error = IndexError(f"target: got {value}{_where(position)}, expected a class in [0, {classes})")
     error.position = position  # type: ignore[attr-defined]
     error.value = value  # type: ignore[attr-defined]
