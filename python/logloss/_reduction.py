@@ -11,7 +11,7 @@ from numpy import asarray
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _validate
-from logloss._validate import FLOAT32, FLOAT64, Array, native
+from logloss._validate import FLOAT32, FLOAT64, Array, Described, native
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 KLReduction: TypeAlias = Literal["none", "mean", "sum", "batchmean"]
@@ -75,7 +75,7 @@ def compute_dtype(x: Array) -> np.dtype[Any]:
     return FLOAT64 if x.dtype.itemsize == 8 else FLOAT32
 
 
-def common_dtype(x: Array, y: Array) -> np.dtype[Any]:
+def common_dtype(x: Described, y: Described) -> np.dtype[Any]:
     """Find the dtype to compute two floating-point arrays in: the wider one, as torch promotes."""
     if x.dtype == y.dtype:
         return x.dtype

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy import asarray
@@ -21,6 +21,17 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _COMMON_FLOATS = frozenset((np.dtype(np.float16), FLOAT32, FLOAT64))
 # bfloat16 values as two bytes, for arrays that come without ml_dtypes (see _calls.as_bfloat16).
 RAW_BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+
+
+class Described(Protocol):
+    """What most checks look at, of arrays anywhere."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -164,7 +175,7 @@ def stretched(array: Array, shape: tuple[int, ...]) -> Array:
     return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
-def broadcast_shape(input: Array, target: Array) -> tuple[int, ...]:
+def broadcast_shape(input: Described, target: Described) -> tuple[int, ...]:
     """Return the shape to which input and target stretch each other."""
     if input.shape == target.shape:
         return input.shape
@@ -176,7 +187,7 @@ def broadcast_shape(input: Array, target: Array) -> tuple[int, ...]:
         ) from None
 
 
-def embedding_rows(input1: Array, input2: Array, target: Array) -> tuple[int, ...]:
+def embedding_rows(input1: Described, input2: Described, target: Described) -> tuple[int, ...]:
     """Return (N,) for inputs (N, D) and target (N,), where 1 stretches; () for (D,) and ()."""
     if input1.ndim not in (1, 2):
         raise ValueError(f"input1: got shape {input1.shape}, expected (N, D) or (D,)")
@@ -221,7 +232,7 @@ def _where(position: tuple[Any, ...]) -> str:
 
 
 def check_indices(
-    target: Array, input: Array, shape: tuple[int, ...], *, probabilities: bool
+    target: Described, input: Described, shape: tuple[int, ...], *, probabilities: bool
 ) -> None:
     """Check that an integer `target` has `shape`, which is that of `input` without its classes."""
     # One sample without a batch axis may come as an array of one index.
@@ -236,8 +247,8 @@ def check_indices(
 
 
 def check_probabilities(
-    target: Array,
-    input: Array,
+    target: Described,
+    input: Described,
     shape: tuple[int, ...],
     *,
     probabilities: bool,

@@ -48,7 +48,8 @@ def bfloat16() -> DType:
         import ml_dtypes
     except ImportError:
         return RAW_BFLOAT16
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: DType = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def type_number(dtype: DType) -> int | None:

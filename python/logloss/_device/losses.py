@@ -247,12 +247,10 @@ def gradient_scale(
         factor = call.room((), FLOAT64)
         call.run("finish_sum", factor.address, factor=address(number), **divisor)
         number = factor
-    rows = None if each is None else call.converted(each, FLOAT64)
-    return {
-        "grad_scale": scale,
-        "grad_factor": address(number),
-        "grad_rows": address(rows),
-    }
+    factors: dict[str, Any] = {"grad_scale": scale, "grad_factor": address(number)}
+    if each is not None:
+        factors["grad_rows"] = call.converted(each, FLOAT64).address
+    return factors
 
 
 # -------------------------------------------------------------------------------- of elements
@@ -397,7 +395,8 @@ def pair_losses(
         shape = _validate.embedding_rows(a, b, y)
         _validate.check_reduction(reduction)
         margin = _validate.number("margin", margin)
-        position, full = len(shape), (*shape, a.shape[-1])
+        position = len(shape)
+        full = (*shape, a.shape[-1])
         divisor = math.prod(shape) if reduction == "mean" else 1
         nothing = math.prod(shape) == 0
         y = call.converted(y, FLOAT64, shape, "target")
@@ -433,7 +432,7 @@ def pair_losses(
             call.fill(x1, 0.0)
             x2 = x1
         options: dict[str, Any] = {} if value is None else value.options()
-        if sides and math.prod(full):
+        if sides and a.size:
             options |= gradient_scale(call, scale, number, each, {"divisor": float(divisor)})
             for side, option in zip(sides, ("first_grad", "second_grad"), strict=False):
                 options[option] = side.computed.address
