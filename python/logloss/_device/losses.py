@@ -312,7 +312,7 @@ def element_losses(
             result.returned.report_to(report)
 
     size = math.prod(shape)
-    samples = shape[0] if given.ndim else 1
+    samples = given.shape[0] if given.ndim else 1
     divisor = {"mean": float(size), "batchmean": float(samples)}.get(reduction, 1.0)
     value = None
     if want != "gradient":
@@ -406,11 +406,11 @@ def pair_losses(
         scale, number, each = call.upstream(grad_output, reduction, shape)
     sides: list[Gradient] = []
     if want != "value":
-        for operand in (a, b) if both_sides else (a,):
+        for side, operand in (("input1", a), ("input2", b)):
             if operand.shape != full:
                 raise ValueError(
-                    f"got one row of shape {operand.shape}, expected {full}: a gradient is not "
-                    "summed over repeated rows on a device"
+                    f"{side}: got shape {operand.shape}, expected {full}: a gradient is not summed "
+                    "over repeated rows on a device"
                 )
         outs = _validate.check_pair("out", out) if both_sides else (out, None)
         others = (y, number, each)
@@ -434,8 +434,8 @@ def pair_losses(
         options: dict[str, Any] = {} if value is None else value.options()
         if sides and a.size:
             options |= gradient_scale(call, scale, number, each, {"divisor": float(divisor)})
-            for side, option in zip(sides, ("first_grad", "second_grad"), strict=False):
-                options[option] = side.computed.address
+            for gradient, option in zip(sides, ("first_grad", "second_grad"), strict=False):
+                options[option] = gradient.computed.address
         if y is not None:
             options |= {"target": y.address, "margin": margin}
         call.run(name, type_number(dtype), rows, x1.address, x2.address, **options)
