@@ -63,7 +63,8 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module.pretend()
     before = module.allocations()
     yield module
-    gc.collect()
+    if module.allocations() != before:  # tracebacks hold some in cycles
+        gc.collect()
     assert module.allocations() == before
     assert module.current_device() == 0
     cuda.cache_clear()

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from cuda_calls import (
+    BFLOAT16,
+    CODES,
     DTYPES,
     Array,
     address,
+    assert_same_bits,
     assert_same_sum,
     check_class_loss,
     check_element_loss,
@@ -302,12 +305,21 @@ def test_sigmoid(deviation: float, dtype: np.dtype[Any], rng: np.random.Generato
 
 
 def test_the_first_element_that_is_no_probability() -> None:
+    """One of the input before any of the target."""
     x = np.full(5000, 0.5, np.float32)
     for bad in ((), (4999,), (77, 300), (0,)):
-        p, misfit = x.copy(), np.zeros(1, np.uint64)
-        p[list(bad)] = [1.5, NAN][: len(bad)]
-        cuda.binary_cross_entropy(2, p.size, address(p), address(x), misfit=address(misfit))
-        assert int(misfit[0]) == (bad[0] if bad else 2**64 - 1)
+        for other, of_target in ((x, 0), (x.copy(), 2**63)):
+            p, misfit = x.copy(), np.zeros(2, np.uint64)
+            p[list(bad)] = [1.5, NAN][: len(bad)]
+            if not of_target:
+                other = x.copy()
+                other[3] = -1 if bad else 0.5
+            pair = (p, other) if not of_target else (other, p)
+            addresses = tuple(map(address, pair))
+            cuda.binary_cross_entropy(2, p.size, *addresses, misfit=address(misfit))
+            cuda.name_misfit(2, *addresses, address(misfit))
+            assert int(misfit[0]) == (bad[0] + of_target if bad else 2**64 - 1)
+            assert not bad or misfit[1:].view(np.float64) == 1.5
 
 
 # -------------------------------------------------------------------------------- targets and sums
@@ -321,15 +333,78 @@ def test_class_rows(code: int, rng: np.random.Generator) -> None:
     target = rng.integers(0, 10, 1000).astype(index)
     target[[5, 900]] = 77
     target[[123, 300]] = 10
-    for ignore, bad in ((77, 123), (3, 5), (10, 5)):
-        rows, report = np.zeros(1000, np.int64), np.zeros(2, np.uint64)
-        cuda.class_rows(
-            code, 1000, 10, ignore, address(target), address(report), rows=address(rows)
-        )
+    for ignore, bad in ((77, 123), (3, 5), (10, 5), (None, 5)):
+        rows, report = np.zeros(1000, np.int64), np.zeros(3, np.uint64)
+        cuda.class_rows(code, 1000, 10, ignore, address(target), address(report), address(rows))
         wide = target.astype(np.int64)
-        good = (wide < 10) & (wide != ignore)
-        assert (rows == np.where(good, wide, -1)).all()
-        assert report.tolist() == [good.sum(), bad]
+        ignored = wide == (-5 if ignore is None else ignore)
+        good = (wide < 10) & ~ignored
+        assert (rows == np.where(good, wide, np.where(ignored, -1, -2))).all()
+        assert report.tolist() == [good.sum(), bad, target[bad]]
+
+
+@pytest.mark.parametrize("memory", ROW_MEMORY)
+@by_dtype
+def test_rows_whose_target_is_no_class(
+    dtype: np.dtype[Any], memory: int, rng: np.random.Generator
+) -> None:
+    """-2: loss and gradient are NaN; the other rows are as without it."""
+    cuda.configure(row_memory=memory)
+    for classes in (3, 40, 1030, 20001):
+        x = logits(rng, 4, classes, dtype)
+        target = np.array([0, -2, -1, 2], np.int64)
+        for name in ("cross_entropy", "nll_loss"):
+            for smoothing in (0.0, 0.1):
+                results = []
+                for second in (-2, -1):
+                    target[1] = second
+                    loss, grad = np.zeros(4, compute_dtype(dtype)), np.zeros_like(x)
+                    getattr(cuda, name)(
+                        CODES[dtype],
+                        (4, classes, 1),
+                        address(x),
+                        target=address(target),
+                        smoothing=smoothing,
+                        loss=address(loss),
+                        grad=address(grad),
+                    )
+                    results.append((loss, grad))
+                for bad, ignored in zip(*results, strict=True):
+                    assert np.isnan(bad[1].astype(np.float64)).all()
+                    assert not ignored[1].any()
+                    bad[1] = 0
+                    assert bad.tobytes() == ignored.tobytes()
+
+
+@pytest.mark.parametrize("code", range(12))
+def test_convert(code: int, rng: np.random.Generator) -> None:
+    """NumPy's conversions, of arrays that are repeated too."""
+    names = ("f2", "", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+    source = np.arange(12) if code == 1 else rng.integers(0, 100, 12)
+    values = source.astype(BFLOAT16 or np.float32) if code == 1 else source.astype(names[code])
+    if code == 1 and BFLOAT16 is None:
+        pytest.skip("bfloat16 needs ml_dtypes")
+    if names[code].startswith("f"):
+        values = (rng.normal(size=12) * 10.0 ** rng.integers(-9, 6, 12)).astype(values.dtype)
+    for dtype, to in CODES.items():
+        for count, inner in ((12, 1), (4, 3), (3, 1), (1, 1)):
+            actual = np.zeros(12, dtype)
+            cuda.convert(code, to, 12, (address(values), count, inner), address(actual), stream=0)
+            with np.errstate(over="ignore"):
+                expected = values[np.arange(12) // inner % count].astype(dtype)
+            assert_same_bits(actual, expected, f"{values.dtype} to {dtype}")
+
+
+def test_doubles_are_rounded_once_to_16_bits(rng: np.random.Generator) -> None:
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    ties = (halves[1:] + halves[:-1]) / 2
+    values = np.concatenate(
+        [ties, ties * (1 + 1e-14), ties * (1 - 1e-14), -ties, [65519.99999, 65520, 1e300, 1e-300]]
+    )
+    actual = np.zeros(values.size, np.float16)
+    cuda.convert(3, 0, values.size, (address(values), values.size, 1), address(actual), stream=0)
+    with np.errstate(over="ignore"):
+        assert_same_bits(actual, values.astype(np.float16), "float64 to float16")
 
 
 @pytest.mark.parametrize("dtype", (np.float32, np.float64))
