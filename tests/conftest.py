@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -45,3 +48,23 @@ def wide_dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20)
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The emulated CUDA module in the place of the real one; no memory of its devices is lost."""
+    module: Any = pytest.importorskip(
+        "logloss._cuda_emulated", reason="a build with -DLOGLOSS_CUDA_EMULATION=ON"
+    )
+    from logloss._device.module import cuda
+
+    monkeypatch.setitem(sys.modules, "logloss._cuda", module)
+    cuda.cache_clear()
+    module.pretend()
+    before = module.allocations()
+    yield module
+    if module.allocations() != before:  # tracebacks hold some in cycles
+        gc.collect()
+    assert module.allocations() == before
+    assert module.current_device() == 0
+    cuda.cache_clear()

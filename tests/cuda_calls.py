@@ -103,6 +103,13 @@ def rows_of(x: Array) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], int(np.prod(x.shape[2:], dtype=np.int64))
 
 
+def check_log_softmax(x: Array) -> None:
+    actual, expected = like(x), np.empty_like(x)
+    cuda.log_softmax(CODES[x.dtype], rows_of(x), address(x), address(actual))
+    _core.log_softmax(x, 1, expected)
+    assert_same_bits(actual, expected, f"log_softmax {x.dtype} {x.shape}")
+
+
 def check_softmax(x: Array, g: Array) -> None:
     code, shape = CODES[x.dtype], rows_of(x)
     for name in ("log_softmax", "softmax"):
@@ -117,13 +124,27 @@ def check_softmax(x: Array, g: Array) -> None:
         assert_same_bits(actual, expected, f"{backward} {x.dtype} {x.shape}")
 
 
+def check_sigmoid(x: Array, g: Array) -> None:
+    """Both functions and their gradients; outputs begin where g does."""
+    code, what = CODES[x.dtype], f"{x.dtype} {x.size}"
+    for name in ("sigmoid", "log_sigmoid"):
+        actual, expected = g.copy(), np.empty_like(x)
+        getattr(cuda, name)(code, x.size, address(x), address(actual))
+        getattr(_core, name)(x, expected)
+        assert_same_bits(actual, expected, f"{name} {what}")
+        actual, backward = g.copy(), name + "_backward"
+        getattr(cuda, backward)(code, x.size, address(actual), address(x), address(actual))
+        getattr(_core, backward)(g, x, expected)
+        assert_same_bits(actual, expected, f"{backward} {what}")
+
+
 def check_row_values(x: Array, name: str, rng: np.random.Generator) -> None:
     code, shape = CODES[x.dtype], rows_of(x)
     what = f"{name} {x.dtype} {x.shape}"
     actual = np.zeros(shape[0] * shape[2], x.dtype)
     getattr(cuda, name)(code, shape, address(x), address(actual))
-    with np.errstate(over="ignore"):
-        expected = getattr(_core, name)(x, 1).astype(x.dtype)
+    expected = np.empty_like(actual)
+    getattr(_core, name)(x, 1, expected)
     assert_same_bits(actual, expected, what)
     grad_output = rng.normal(size=actual.size)
     grad, right = like(x), np.empty_like(x)
@@ -240,7 +261,7 @@ def check_element_loss(
     what = f"{name} {x.dtype} {x.shape}"
     loss, right_loss = np.full(x.shape, 7, compute), np.empty(x.shape, compute)
     grad, right_grad = like(x), np.empty_like(x)
-    state, misfit = sum_state(), np.zeros(1, np.uint64)
+    state, misfit = sum_state(), np.zeros(2, np.uint64)
 
     def spread(array: Array | None) -> Array | None:
         return None if array is None else np.broadcast_to(array, x.shape)
@@ -275,6 +296,10 @@ def check_element_loss(
         grad_output=address(grad_output),
         misfit=address(misfit),
     )
+    if name == "binary_cross_entropy":  # what the CPU refuses is NaN
+        with np.errstate(invalid="ignore"):
+            inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
+        right_loss[~inside] = right_grad[~inside] = np.nan
     assert_same_bits(loss, right_loss, what)
     assert_same_bits(grad, right_grad, what + " gradient")
     assert_sum_of(right_loss, state, total, what)

@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 
 from cuda_calls import (
+    BFLOAT16,
+    CODES,
     DTYPES,
     Array,
     address,
+    assert_same_bits,
     assert_same_sum,
     check_class_loss,
     check_element_loss,
+    check_log_softmax,
     check_pair_loss,
     check_row_values,
+    check_sigmoid,
     check_softmax,
     compute_dtype,
     cuda,
@@ -28,14 +33,16 @@ from cuda_calls import (
 
 INF, NAN = np.inf, np.nan
 # Tails of vectors, tiles and blocks; rows of one team and of a block.
-WIDTHS = sorted(
-    set(range(1, 300))
-    | set(range(300, 2100, 7))
-    | {2**k + d for k in range(1, 12) for d in (-1, 0, 1)} - {0}
+WIDTHS = range(1, 2101)
+# Rows of a block, rows too large for its memory, rows of several chunks.
+LARGE_WIDTHS = (
+    *(2**k + d for k in (12, 14, 15, 16, 17) for d in (-1, 1)),
+    24000,
+    65536,
+    65552,
 )
-LARGE_WIDTHS = (4095, 4097, 16383, 16385, 24000, 32769, 65535, 65536, 65537, 65552, 131073)
-# So little memory that rows beyond a team's are read from where they are.
-LITTLE_MEMORY = 26 * 1024
+# Block memory for rows: the usual, and none: those beyond a team's are read from where they are.
+ROW_MEMORY = (99 * 1024, 0)
 
 SCHEDULES: tuple[dict[str, Any], ...] = (
     {"order": "forward"},
@@ -101,15 +108,25 @@ def check_rows(rng: np.random.Generator, x: Array) -> None:
     check_pair_loss("cosine_embedding_loss", x, other, alike, 0.1)
 
 
+by_schedule = pytest.mark.parametrize(
+    "schedule", SCHEDULES, ids=lambda s: "-".join(map(str, s.values()))
+)
+
+
 @by_dtype
-def test_every_width(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+@by_schedule
+def test_every_width(
+    schedule: dict[str, Any], dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    cuda.configure(**schedule)
     for classes in WIDTHS:
         x = logits(rng, 3, classes, dtype, beyond=classes % 3)
         check_class_loss("cross_entropy", x, targets(rng, x))
+        check_log_softmax(x)
 
 
 @by_dtype
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: "-".join(map(str, s.values())))
+@by_schedule
 def test_every_operation(
     schedule: dict[str, Any], dtype: np.dtype[Any], rng: np.random.Generator
 ) -> None:
@@ -121,7 +138,7 @@ def test_every_operation(
 @by_dtype
 def test_rows_beyond_block_memory(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
     for schedule in SCHEDULES[1:3]:
-        cuda.configure(**schedule, memory_limit=LITTLE_MEMORY)
+        cuda.configure(**schedule, row_memory=0)
         for classes in (1025, 2100, 5000, 20001):
             check_rows(rng, logits(rng, 3, classes, dtype))
 
@@ -130,9 +147,31 @@ def test_rows_beyond_block_memory(dtype: np.dtype[Any], rng: np.random.Generator
 @pytest.mark.parametrize("classes", LARGE_WIDTHS)
 def test_large_rows(classes: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
     x = logits(rng, 2, classes, dtype)
-    check_class_loss("cross_entropy", x, targets(rng, x))
+    for schedule in SCHEDULES[:3]:
+        cuda.configure(**schedule)
+        check_class_loss("cross_entropy", x, targets(rng, x))
+        check_log_softmax(x)
     check_class_loss("cross_entropy", x, targets(rng, x), weights(rng, classes, dtype), 0.1)
     check_class_loss("cross_entropy", x, probabilities(rng, x))
+
+
+@by_dtype
+def test_rows_of_many_chunks(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    """Chunks whose maxima rise, fall, are equal, or call for a shift."""
+    classes = 18 * 65536 + 77
+    for case in ("any", "rising", "ties", "shifted") if dtype == np.float32 else ("rising",):
+        x = rng.normal(size=(2, classes))
+        if case == "rising":
+            x += 3 * (np.arange(classes) // 65536 // 2 % 7)
+        elif case == "ties":
+            x = np.minimum(np.round(x, 1), 3.0)
+        elif case == "shifted":
+            x[1] += 5000
+        x = on_device(x, dtype)
+        check_class_loss("cross_entropy", x, np.array([700000, 5]))
+        check_class_loss("cross_entropy", x, np.array([5, -1]), in_place=True)
+        check_row_values(x, "logsumexp", rng)
+    check_class_loss("cross_entropy", x, np.array([9, 5]), weights(rng, classes, dtype), 0.1)
 
 
 @by_dtype
@@ -183,8 +222,8 @@ def test_special_rows(padding: int, dtype: np.dtype[Any], rng: np.random.Generat
     for row in SPECIAL_ROWS:
         for fill in (-INF, row[1], -3.0):
             x = on_device([[*row, *[fill] * padding], [*[fill] * padding, *row]], dtype)
-            for limit in (99 * 1024, LITTLE_MEMORY):
-                cuda.configure(memory_limit=limit)
+            for room in ROW_MEMORY:
+                cuda.configure(row_memory=room)
                 classes = np.array([1, padding], np.int64)
                 check_class_loss("cross_entropy", x, classes)
                 check_class_loss("cross_entropy", x, classes, smoothing=0.1)
@@ -253,13 +292,34 @@ def test_special_elements(dtype: np.dtype[Any]) -> None:
         check_element_loss(name, x, y)
 
 
+@by_dtype
+@pytest.mark.parametrize("deviation", (1.0, 60.0))
+def test_sigmoid(deviation: float, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    special = [0.0, -0.0, INF, -INF, NAN, 1e-7, 88.0, -88.0, 104.0, -104.0, 720.0, -720.0]
+    for n in (0, 1, 7, 8, 9, 255, 4097, 30000):
+        for beyond in ((0, 0), (1, 1), (0, 1)):
+            values = rng.normal(0, deviation, n)
+            values[: len(special)] = special[:n]
+            x = on_device(values, dtype, beyond[0])
+            check_sigmoid(x, on_device(rng.normal(size=n), dtype, beyond[1]))
+
+
 def test_the_first_element_that_is_no_probability() -> None:
+    """One of the input before any of the target."""
     x = np.full(5000, 0.5, np.float32)
     for bad in ((), (4999,), (77, 300), (0,)):
-        p, misfit = x.copy(), np.zeros(1, np.uint64)
-        p[list(bad)] = [1.5, NAN][: len(bad)]
-        cuda.binary_cross_entropy(2, p.size, address(p), address(x), misfit=address(misfit))
-        assert int(misfit[0]) == (bad[0] if bad else 2**64 - 1)
+        for other, of_target in ((x, 0), (x.copy(), 2**63)):
+            p, misfit = x.copy(), np.zeros(2, np.uint64)
+            p[list(bad)] = [1.5, NAN][: len(bad)]
+            if not of_target:
+                other = x.copy()
+                other[3] = -1 if bad else 0.5
+            pair = (p, other) if not of_target else (other, p)
+            addresses = tuple(map(address, pair))
+            cuda.binary_cross_entropy(2, p.size, *addresses, misfit=address(misfit))
+            cuda.name_misfit(2, *addresses, address(misfit))
+            assert int(misfit[0]) == (bad[0] + of_target if bad else 2**64 - 1)
+            assert not bad or misfit[1:].view(np.float64) == 1.5
 
 
 # -------------------------------------------------------------------------------- targets and sums
@@ -273,15 +333,78 @@ def test_class_rows(code: int, rng: np.random.Generator) -> None:
     target = rng.integers(0, 10, 1000).astype(index)
     target[[5, 900]] = 77
     target[[123, 300]] = 10
-    for ignore, bad in ((77, 123), (3, 5), (10, 5)):
-        rows, report = np.zeros(1000, np.int64), np.zeros(2, np.uint64)
-        cuda.class_rows(
-            code, 1000, 10, ignore, address(target), address(report), rows=address(rows)
-        )
+    for ignore, bad in ((77, 123), (3, 5), (10, 5), (None, 5)):
+        rows, report = np.zeros(1000, np.int64), np.zeros(3, np.uint64)
+        cuda.class_rows(code, 1000, 10, ignore, address(target), address(report), address(rows))
         wide = target.astype(np.int64)
-        good = (wide < 10) & (wide != ignore)
-        assert (rows == np.where(good, wide, -1)).all()
-        assert report.tolist() == [good.sum(), bad]
+        ignored = wide == (-5 if ignore is None else ignore)
+        good = (wide < 10) & ~ignored
+        assert (rows == np.where(good, wide, np.where(ignored, -1, -2))).all()
+        assert report.tolist() == [good.sum(), bad, target[bad]]
+
+
+@pytest.mark.parametrize("memory", ROW_MEMORY)
+@by_dtype
+def test_rows_whose_target_is_no_class(
+    dtype: np.dtype[Any], memory: int, rng: np.random.Generator
+) -> None:
+    """-2: loss and gradient are NaN; the other rows are as without it."""
+    cuda.configure(row_memory=memory)
+    for classes in (3, 40, 1030, 20001):
+        x = logits(rng, 4, classes, dtype)
+        target = np.array([0, -2, -1, 2], np.int64)
+        for name in ("cross_entropy", "nll_loss"):
+            for smoothing in (0.0, 0.1):
+                results = []
+                for second in (-2, -1):
+                    target[1] = second
+                    loss, grad = np.zeros(4, compute_dtype(dtype)), np.zeros_like(x)
+                    getattr(cuda, name)(
+                        CODES[dtype],
+                        (4, classes, 1),
+                        address(x),
+                        target=address(target),
+                        smoothing=smoothing,
+                        loss=address(loss),
+                        grad=address(grad),
+                    )
+                    results.append((loss, grad))
+                for bad, ignored in zip(*results, strict=True):
+                    assert np.isnan(bad[1].astype(np.float64)).all()
+                    assert not ignored[1].any()
+                    bad[1] = 0
+                    assert bad.tobytes() == ignored.tobytes()
+
+
+@pytest.mark.parametrize("code", range(12))
+def test_convert(code: int, rng: np.random.Generator) -> None:
+    """NumPy's conversions, of arrays that are repeated too."""
+    names = ("f2", "", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+    source = np.arange(12) if code == 1 else rng.integers(0, 100, 12)
+    values = source.astype(BFLOAT16 or np.float32) if code == 1 else source.astype(names[code])
+    if code == 1 and BFLOAT16 is None:
+        pytest.skip("bfloat16 needs ml_dtypes")
+    if names[code].startswith("f"):
+        values = (rng.normal(size=12) * 10.0 ** rng.integers(-9, 6, 12)).astype(values.dtype)
+    for dtype, to in CODES.items():
+        for count, inner in ((12, 1), (4, 3), (3, 1), (1, 1)):
+            actual = np.zeros(12, dtype)
+            cuda.convert(code, to, 12, (address(values), count, inner), address(actual), stream=0)
+            with np.errstate(over="ignore"):
+                expected = values[np.arange(12) // inner % count].astype(dtype)
+            assert_same_bits(actual, expected, f"{values.dtype} to {dtype}")
+
+
+def test_doubles_are_rounded_once_to_16_bits(rng: np.random.Generator) -> None:
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    ties = (halves[1:] + halves[:-1]) / 2
+    values = np.concatenate(
+        [ties, ties * (1 + 1e-14), ties * (1 - 1e-14), -ties, [65519.99999, 65520, 1e300, 1e-300]]
+    )
+    actual = np.zeros(values.size, np.float16)
+    cuda.convert(3, 0, values.size, (address(values), values.size, 1), address(actual), stream=0)
+    with np.errstate(over="ignore"):
+        assert_same_bits(actual, values.astype(np.float16), "float64 to float16")
 
 
 @pytest.mark.parametrize("dtype", (np.float32, np.float64))
@@ -330,8 +453,8 @@ def _survives(check: Callable[[], None]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("limit", (99 * 1024, LITTLE_MEMORY))
-def test_a_removed_barrier_is_caught(limit: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("room", ROW_MEMORY)
+def test_a_removed_barrier_is_caught(room: int, rng: np.random.Generator) -> None:
     """Of the first barriers of a row of a block, each in turn does nothing."""
     x = logits(rng, 1, 2100, np.dtype(np.float32))
     target = targets(rng, x)
@@ -339,11 +462,11 @@ def test_a_removed_barrier_is_caught(limit: int, rng: np.random.Generator) -> No
     for barrier in range(5):
         survived = True
         for schedule in (*SCHEDULES, {"order": "shuffled", "seed": 3}):
-            cuda.configure(**schedule, memory_limit=limit, skipped_barrier=barrier)
+            cuda.configure(**schedule, row_memory=room, skipped_barrier=barrier)
             survived = survived and _survives(lambda: check_class_loss("cross_entropy", x, target))
         caught.append(not survived)
     assert sum(caught) >= 3, caught
-    cuda.configure(memory_limit=limit)
+    cuda.configure(row_memory=room)
     check_class_loss("cross_entropy", x, target)
 
 

@@ -1,43 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The module: plain numbers in, launches out. Arrays are addresses of contiguous device memory, 0 for none; what they
 // hold and how large they are the caller has checked. README.md beside this file lists the functions.
-#include <pybind11/pybind11.h>
-
-#include <cstdint>
-#include <initializer_list>
-#include <string>
-#include <tuple>
-
-#include "cuda/operations.h"
-#include "cuda/runtime.h"
+#include "cuda/bind.h"
 
 namespace logloss {
 
 #ifdef LOGLOSS_CUDA_EMULATION
 namespace emulation {
 void bind_settings(pybind11::module_& module);
-}
+void bind_devices(pybind11::module_& module);
+}  // namespace emulation
 #endif
 
 namespace LOGLOSS_LEVEL {
 namespace {
-
-namespace py = pybind11;
-using py::arg;
-
-using Address = std::uintptr_t;
-
-template <class T = void>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-Stream stream_of(Address handle) { return {at<>(handle)}; }
-
-DType dtype_of(int code) {
-  if (code < 0 || code >= kDTypes) throw py::value_error("internal: dtype " + std::to_string(code));
-  return static_cast<DType>(code);
-}
 
 // (outer, classes, inner)
 ArrayShape shape_of(const py::tuple& shape) {
@@ -46,14 +22,6 @@ ArrayShape shape_of(const py::tuple& shape) {
              inner = shape[2].cast<std::int64_t>();
   if (outer < 0 || classes < 1 || inner < 1) throw py::value_error("internal: an array without classes");
   return {outer * inner, classes, inner};
-}
-
-// Runs a call on the device of its arrays, without the GIL.
-template <class F>
-void run_on(std::initializer_list<const void*> arrays, F call) {
-  const py::gil_scoped_release release;
-  const DeviceOfArrays device(arrays);
-  call();
 }
 
 // An address that may be missing.
@@ -74,18 +42,18 @@ void bind_softmax(py::module_& module, const char* name, bool logarithm) {
       name,
       [logarithm](int dtype, const py::tuple& shape, Address input, Address output, Address stream) {
         const SoftmaxCall call{dtype_of(dtype), shape_of(shape), at<>(input), nullptr, logarithm, at<>(output)};
-        run_on({call.input, call.output}, [&] { softmax(call, stream_of(stream)); });
+        run_on(stream, {call.input, call.output}, [&] { softmax(call, stream_of(stream)); });
       },
       arg("dtype"), arg("shape"), arg("input"), arg("output"), py::kw_only(), maybe("stream"));
-  module.def((std::string(name) + "_backward").c_str(),
-             [logarithm](int dtype, const py::tuple& shape, Address grad_output, Address input, Address output,
-                         Address stream) {
-               const SoftmaxCall call{dtype_of(dtype),   shape_of(shape), at<>(input),
-                                      at<>(grad_output), logarithm,       at<>(output)};
-               run_on({call.input, call.grad_output, call.output}, [&] { softmax_backward(call, stream_of(stream)); });
-             },
-             arg("dtype"), arg("shape"), arg("grad_output"), arg("input"), arg("output"), py::kw_only(),
-             maybe("stream"));
+  module.def(
+      (std::string(name) + "_backward").c_str(),
+      [logarithm](int dtype, const py::tuple& shape, Address grad_output, Address input, Address output,
+                  Address stream) {
+        const SoftmaxCall call{dtype_of(dtype),   shape_of(shape), at<>(input),
+                               at<>(grad_output), logarithm,       at<>(output)};
+        run_on(stream, {call.input, call.grad_output, call.output}, [&] { softmax_backward(call, stream_of(stream)); });
+      },
+      arg("dtype"), arg("shape"), arg("grad_output"), arg("input"), arg("output"), py::kw_only(), maybe("stream"));
 }
 
 void bind_row_value(py::module_& module, const char* name, RowValue function) {
@@ -93,18 +61,19 @@ void bind_row_value(py::module_& module, const char* name, RowValue function) {
       name,
       [function](int dtype, const py::tuple& shape, Address input, Address value, Address stream) {
         const RowValueCall call{function, dtype_of(dtype), shape_of(shape), at<>(input), at<>(value), nullptr, nullptr};
-        run_on({call.input, call.value}, [&] { row_value(call, stream_of(stream)); });
+        run_on(stream, {call.input, call.value}, [&] { row_value(call, stream_of(stream)); });
       },
       arg("dtype"), arg("shape"), arg("input"), arg("value"), py::kw_only(), maybe("stream"));
-  module.def(
-      (std::string(name) + "_backward").c_str(),
-      [function](int dtype, const py::tuple& shape, Address grad_output, Address input, Address output,
-                 Address stream) {
-        const RowValueCall call{function, dtype_of(dtype),         shape_of(shape), at<>(input),
-                                nullptr,  at<double>(grad_output), at<>(output)};
-        run_on({call.input, call.grad_output, call.output}, [&] { row_value_backward(call, stream_of(stream)); });
-      },
-      arg("dtype"), arg("shape"), arg("grad_output"), arg("input"), arg("output"), py::kw_only(), maybe("stream"));
+  module.def((std::string(name) + "_backward").c_str(),
+             [function](int dtype, const py::tuple& shape, Address grad_output, Address input, Address output,
+                        Address stream) {
+               const RowValueCall call{function, dtype_of(dtype),         shape_of(shape), at<>(input),
+                                       nullptr,  at<double>(grad_output), at<>(output)};
+               run_on(stream, {call.input, call.grad_output, call.output},
+                      [&] { row_value_backward(call, stream_of(stream)); });
+             },
+             arg("dtype"), arg("shape"), arg("grad_output"), arg("input"), arg("output"), py::kw_only(),
+             maybe("stream"));
 }
 
 void bind_class_loss(py::module_& module, const char* name, void (*run)(const ClassLossCall&, Stream)) {
@@ -123,7 +92,8 @@ void bind_class_loss(py::module_& module, const char* name, void (*run)(const Cl
                                  at<>(weight),
                                  smoothing,
                                  at<>(grad)};
-        run_on({call.input, call.target, call.probs, call.weight, call.loss, call.sum, call.grad, call.grad_factor,
+        run_on(stream,
+               {call.input, call.target, call.probs, call.weight, call.loss, call.sum, call.grad, call.grad_factor,
                 call.grad_rows},
                [&] { run(call, stream_of(stream)); });
       },
@@ -147,7 +117,8 @@ void bind_pair_loss(py::module_& module, const char* name, void (*run)(const Pai
                                 at<>(second_grad),
                                 at<double>(target),
                                 margin};
-        run_on({call.first, call.second, call.target, call.loss, call.sum, call.first_grad, call.second_grad,
+        run_on(stream,
+               {call.first, call.second, call.target, call.loss, call.sum, call.first_grad, call.second_grad,
                 call.grad_factor, call.grad_rows},
                [&] { run(call, stream_of(stream)); });
       },
@@ -156,12 +127,21 @@ void bind_pair_loss(py::module_& module, const char* name, void (*run)(const Pai
       maybe("grad_factor"), maybe("grad_rows"), maybe("stream"));
 }
 
-// (address, count, inner), or None
-Repeated repeated_of(const py::object& array) {
-  if (array.is_none()) return {nullptr, 1, 1};
-  const auto [address, count, inner] = array.cast<std::tuple<Address, std::int64_t, std::int64_t>>();
-  if (count < 1 || inner < 1) throw py::value_error("internal: a repeated array without elements");
-  return {at<>(address), count, inner};
+void bind_sigmoid(py::module_& module, const char* name, bool logarithm) {
+  const auto run = [](const SigmoidCall& call, Address stream) {
+    run_on(stream, {call.input, call.grad_output, call.output}, [&] { sigmoid(call, stream_of(stream)); });
+  };
+  module.def(
+      name,
+      [=](int dtype, std::int64_t n, Address input, Address output, Address stream) {
+        run({dtype_of(dtype), n, at<>(input), nullptr, logarithm, at<>(output)}, stream);
+      },
+      arg("dtype"), arg("n"), arg("input"), arg("output"), py::kw_only(), maybe("stream"));
+  module.def((std::string(name) + "_backward").c_str(),
+             [=](int dtype, std::int64_t n, Address grad_output, Address input, Address output, Address stream) {
+               run({dtype_of(dtype), n, at<>(input), at<>(grad_output), logarithm, at<>(output)}, stream);
+             },
+             arg("dtype"), arg("n"), arg("grad_output"), arg("input"), arg("output"), py::kw_only(), maybe("stream"));
 }
 
 void bind_element_loss(py::module_& module, const char* name, ElementLoss function) {
@@ -181,7 +161,8 @@ void bind_element_loss(py::module_& module, const char* name, ElementLoss functi
                                    at<>(grad_output),
                                    at<>(grad),
                                    at<std::uint64_t>(misfit)};
-        run_on({call.input, call.target, call.weight.value, call.pos_weight.value, call.loss, call.sum, call.grad,
+        run_on(stream,
+               {call.input, call.target, call.weight.value, call.pos_weight.value, call.loss, call.sum, call.grad,
                 call.grad_factor, call.grad_output, call.misfit},
                [&] { element_loss(call, stream_of(stream)); });
       },
@@ -193,51 +174,66 @@ void bind_element_loss(py::module_& module, const char* name, ElementLoss functi
 void bind_sums(py::module_& module) {
   module.attr("SUM_STATE_BYTES") = kSumStateBytes;
   module.attr("TARGET_REPORT_BYTES") = kTargetReportBytes;
+  module.attr("MISFIT_REPORT_BYTES") = kMisfitReportBytes;
+  module.def(
+      "name_misfit",
+      [](int dtype, Address input, Address target, Address report, Address stream) {
+        const DType type = dtype_of(dtype);
+        run_on(stream, {at<>(input), at<>(target), at<>(report)},
+               [&] { name_misfit(type, at<>(input), at<>(target), at<>(report), stream_of(stream)); });
+      },
+      arg("dtype"), arg("input"), arg("target"), arg("report"), py::kw_only(), maybe("stream"));
   module.def(
       "clear_sum",
-      [](Address sum, Address stream) { run_on({at<>(sum)}, [&] { clear_sum_state(at<>(sum), stream_of(stream)); }); },
+      [](Address sum, Address stream) {
+        run_on(stream, {at<>(sum)}, [&] { clear_sum_state(at<>(sum), stream_of(stream)); });
+      },
       arg("sum"), py::kw_only(), maybe("stream"));
   module.def(
       "class_rows",
-      [](int index_type, std::int64_t n, std::int64_t classes, std::int64_t ignore_index, Address target,
+      [](int index_type, std::int64_t n, std::int64_t classes, const py::object& ignore_index, Address target,
          Address report, Address rows, Address stream) {
         if (index_type < 0 || index_type > static_cast<int>(IndexType::uint64))
           throw py::value_error("internal: dtype");
         const ClassRowsCall call{static_cast<IndexType>(index_type),
                                  n,
                                  classes,
-                                 ignore_index,
+                                 !ignore_index.is_none(),
+                                 ignore_index.is_none() ? 0 : ignore_index.cast<std::int64_t>(),
                                  at<>(target),
                                  at<std::int64_t>(rows),
                                  at<>(report)};
-        run_on({call.target, call.rows, call.report}, [&] { class_rows(call, stream_of(stream)); });
+        run_on(stream, {call.target, call.rows, call.report}, [&] { class_rows(call, stream_of(stream)); });
       },
-      arg("index_type"), arg("n"), arg("classes"), arg("ignore_index"), arg("target"), arg("report"), py::kw_only(),
-      maybe("rows"), maybe("stream"));
+      arg("index_type"), arg("n"), arg("classes"), arg("ignore_index"), arg("target"), arg("report"), arg("rows"),
+      py::kw_only(), maybe("stream"));
   module.def(
       "weight_of_rows",
       [](int dtype, std::int64_t n, std::int64_t classes, Address weight, Address rows, Address sum, Address stream) {
         const DType type = dtype_of(dtype);
-        run_on({at<>(weight), at<>(rows), at<>(sum)}, [&] {
+        run_on(stream, {at<>(weight), at<>(rows), at<>(sum)}, [&] {
           weight_of_rows(type, at<>(weight), at<std::int64_t>(rows), n, classes, at<>(sum), stream_of(stream));
         });
       },
       arg("dtype"), arg("n"), arg("classes"), arg("weight"), arg("rows"), arg("sum"), py::kw_only(), maybe("stream"));
   module.def(
       "finish_sum",
-      [](Address out, Address numerator, Address denominator, Address count, double divisor, Address stream) {
-        run_on({at<>(out), at<>(numerator), at<>(denominator), at<>(count)}, [&] {
-          finish_sum(at<>(numerator), at<>(denominator), at<>(count), divisor, at<double>(out), stream_of(stream));
+      [](Address out, Address numerator, Address denominator, Address count, double divisor, Address factor,
+         Address stream) {
+        run_on(stream, {at<>(out), at<>(numerator), at<>(denominator), at<>(count), at<>(factor)}, [&] {
+          finish_sum(at<>(numerator), at<>(denominator), at<>(count), divisor, at<double>(factor), at<double>(out),
+                     stream_of(stream));
         });
       },
       arg("out"), py::kw_only(), maybe("numerator"), maybe("denominator"), maybe("count"), arg("divisor") = 1.0,
-      maybe("stream"));
+      maybe("factor"), maybe("stream"));
 }
 
 }  // namespace
 
 void bind(py::module_& module) {
   module.doc() = "Kernels over device memory: addresses and numbers in, launches out.";
+  module.attr("__version__") = LOGLOSS_VERSION;
   bind_softmax(module, "log_softmax", true);
   bind_softmax(module, "softmax", false);
   bind_row_value(module, "logsumexp", RowValue::logsumexp);
@@ -247,15 +243,17 @@ void bind(py::module_& module) {
   bind_class_loss(module, "nll_loss", &nll_loss);
   bind_pair_loss(module, "kl_div_with_logits", &kl_div_with_logits);
   bind_pair_loss(module, "cosine_embedding_loss", &cosine_embedding_loss);
+  bind_sigmoid(module, "sigmoid", false);
+  bind_sigmoid(module, "log_sigmoid", true);
   bind_element_loss(module, "binary_cross_entropy", ElementLoss::binary_cross_entropy);
   bind_element_loss(module, "binary_cross_entropy_with_logits", ElementLoss::binary_cross_entropy_with_logits);
   bind_element_loss(module, "kl_div", ElementLoss::kl_div);
   bind_element_loss(module, "kl_div_log_target", ElementLoss::kl_div_log_target);
   bind_sums(module);
-  module.def("device_count", &device_count);
-  module.def("device_name", &device_name, arg("device"));
+  bind_arrays(module);
 #ifdef LOGLOSS_CUDA_EMULATION
   emulation::bind_settings(module);
+  emulation::bind_devices(module);
 #endif
 }
 

@@ -48,9 +48,9 @@ LOGLOSS_INLINE RowSums<kFields> totals(const TermSums<T, kFields>& sums) {
 }
 
 // The tree sum of the terms f(j, lanes) of the tile that begins at element j of n; Term has operator+, and Term{} is
-// zero.
+// zero. A tile that is not `whole` is taken with FirstLanes, all of its elements too.
 template <class Term, class F>
-LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, F f) {
+LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, bool whole, F f) {
   // In the order of the tree, so that few terms wait for each other in registers.
   const auto sum_by = [](auto at) {
     const auto pair = [&](int s) {
@@ -64,12 +64,22 @@ LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, F f) {
     const Term first = four(0);
     return first + four(4);
   };
-  if (n - j >= kTile) return sum_by([&](int s) { return f(j + s * kLanes, AllLanes{}); });
+  if (whole) return sum_by([&](int s) { return f(j + s * kLanes, AllLanes{}); });
+  const int here = n - j < kTile ? static_cast<int>(n - j) : kTile;
   return sum_by([&](int s) {
-    const int left = static_cast<int>(n - j) - s * kLanes;
+    const int left = here - s * kLanes;
     return left > 0 ? f(j + s * kLanes, FirstLanes{left < kLanes ? left : kLanes}) : Term{};
   });
 }
+template <class Term, class F>
+LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, F f) {
+  return tile_of<Term>(j, n, n - j >= kTile, f);
+}
+
+// Neighbouring elements of a row.
+struct Range {
+  std::int64_t begin, end;
+};
 
 // A team alone with its rows.
 struct Team {
@@ -78,7 +88,15 @@ struct Team {
   LOGLOSS_INLINE int thread() const { return lane_of_team(); }
   LOGLOSS_INLINE int threads() const { return kLanes; }
   LOGLOSS_INLINE bool first_thread() const { return lane_of_team() == 0; }
+  // Whether this thread may write the results of its own row; see OwnRow.
+  LOGLOSS_INLINE bool writes_results() const { return true; }
   LOGLOSS_INLINE void sync() const { sync_team(); }
+  // Which of n elements this crew writes.
+  LOGLOSS_INLINE Range part_of(std::int64_t n) const { return {0, n}; }
+  template <class S>
+  LOGLOSS_INLINE double element(const S* row, std::int64_t j) const {
+    return wide(row[j]);
+  }
 
   // f(), which all teams of the crew need but one can compute.
   template <class F>
@@ -94,7 +112,7 @@ struct Team {
 };
 
 // Room of each team for the sums of tiles: 8 tiles of doubles.
-inline constexpr int kTileBytes = 8 * kLanes * static_cast<int>(sizeof(double));
+inline constexpr int kTileBytes = kBlock / kTile * kLanes * static_cast<int>(sizeof(double));
 
 // What the teams of a block leave for each other, besides the tiles.
 struct BlockNotes {
@@ -119,9 +137,15 @@ struct Block {
   LOGLOSS_INLINE int thread() const { return LOGLOSS_LEVEL::thread(); }
   LOGLOSS_INLINE int threads() const { return LOGLOSS_LEVEL::threads(); }
   LOGLOSS_INLINE bool first_thread() const { return thread() == 0; }
+  LOGLOSS_INLINE bool writes_results() const { return first_thread(); }
   LOGLOSS_INLINE int team() const { return thread() / kLanes; }
   LOGLOSS_INLINE int teams() const { return threads() / kLanes; }
   LOGLOSS_INLINE void sync() const { sync_block(); }
+  LOGLOSS_INLINE Range part_of(std::int64_t n) const { return {0, n}; }
+  template <class S>
+  LOGLOSS_INLINE double element(const S* row, std::int64_t j) const {
+    return wide(row[j]);
+  }
 
   template <class F>
   LOGLOSS_INLINE auto once(F f) const {
@@ -160,6 +184,12 @@ struct Block {
     }
     return once([&] { return totals(sums); });
   }
+};
+
+// A block with rows that are not in its memory, but for what its teams copy there.
+struct Streaming : Block {
+  static constexpr int kBlocksOfTeam = 2;
+  unsigned char* room;  // for so many blocks of elements of each team
 };
 
 }  // namespace logloss::LOGLOSS_LEVEL

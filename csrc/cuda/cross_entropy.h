@@ -26,6 +26,12 @@ struct CrossEntropy {
   double smoothing;
   S* grad;
 
+  LongRowsCall long_rows() const {
+    return {dtype_of<S>, shape.rows, shape.classes, input[0], target, kLinear ? input[kInputs - 1] : nullptr,
+            weight,      kLinear,    smoothing};
+  }
+  bool writes_rows() const { return grad; }
+
   // What the gradients of the rows in hand are made of.
   struct Gradient {
     SoftmaxScale<T> scale;
@@ -35,32 +41,36 @@ struct CrossEntropy {
 
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState* sum) const {
-    const OwnRow<Crew> own(rows.first, rows.count);
+    const OwnRow<Crew> own(crew, rows);
     const std::int64_t t = target && own.exists() ? class_of(target[own.row()]) : kIgnored;
-    const bool ignored = target && t == kIgnored;
+    const bool ignored = target && t < 0;
     BatchStats<T> stats(kLanes);
     for (int i = 0; i < rows.count; ++i) {
-      if (target && shuffle_from(t, own.lane_of(i)) == kIgnored) continue;
+      if (target && shuffle_from(t, own.lane_of(i)) < 0) continue;
       const RowStats of_row = stats_of(crew, rows, i);
       if (own.is(i)) stats.set(0, of_row);
     }
     const Gradient gradient = crew.once([&] {
-      const double logit = ignored || !target || !own.exists() ? 0.0 : wide(rows.row(0, own.index())[t]);
+      const double logit = ignored || !target || !own.exists() ? 0.0 : crew.element(rows.row(0, own.index()), t);
       const double class_weight = ignored || !target ? 0.0 : weight ? static_cast<double>(weight[t]) : 1.0;
       const Numbers numbers(*this, stats, logit, class_weight);
-      const T loss = ignored ? T(0) : narrow<T>(cross_entropy_loss(numbers.row)).reg[0];
+      const T loss = ignored ? without_class(t) : narrow<T>(cross_entropy_loss(numbers.row)).reg[0];
       if (own.writes()) losses.put(own.row(), loss, sum);
       return grad ? gradient_of(numbers, stats, own) : Gradient{};
     });
     if (!grad) return;
     for (int i = 0; i < rows.count; ++i) {
       const std::int64_t t_here = shuffle_from(t, own.lane_of(i));
-      write_gradient(crew, rows, i, gradient, target && t_here == kIgnored, t_here);
+      write_gradient(crew, rows, i, gradient, target && t_here < 0, t_here);
     }
   }
 
  private:
-  LOGLOSS_INLINE std::int64_t class_of(std::int64_t t) const { return t >= 0 && t < shape.classes ? t : kIgnored; }
+  LOGLOSS_INLINE std::int64_t class_of(std::int64_t t) const {
+    return (t >= 0 && t < shape.classes) || t == kNoClass ? t : kIgnored;
+  }
+  // The loss and the gradient of a row that is ignored, or whose target is no class.
+  static LOGLOSS_INLINE T without_class(std::int64_t t) { return t == kNoClass ? kNaN<T> : T(0); }
   LOGLOSS_INLINE double uniform() const { return target ? smoothing / static_cast<double>(shape.classes) : 1.0; }
   LOGLOSS_INLINE DeviceProbabilityTerm<S> probability_term(const S* probs) const {
     return {probs, {weight}, 1.0 - smoothing, smoothing / static_cast<double>(shape.classes)};
@@ -69,11 +79,11 @@ struct CrossEntropy {
   template <class Crew>
   LOGLOSS_INLINE RowStats stats_of(const Crew& crew, const RowsInHand<S, kInputs>& rows, int i) const {
     if constexpr (!kLinear) {
-      return row_stats(crew, rows.row(0, i), shape.classes, NoRowTerm{}, rows.staging);
+      return row_stats(crew, rows.row(0, i), shape.classes, NoRowTerm{});
     } else if (target) {
-      return row_stats(crew, rows.row(0, i), shape.classes, DeviceWeightTerm<T>{weight}, rows.staging);
+      return row_stats(crew, rows.row(0, i), shape.classes, DeviceWeightTerm<T>{weight});
     } else {
-      return row_stats(crew, rows.row(0, i), shape.classes, probability_term(rows.row(1, i)), rows.staging);
+      return row_stats(crew, rows.row(0, i), shape.classes, probability_term(rows.row(1, i)));
     }
   }
 
@@ -126,7 +136,8 @@ struct CrossEntropy {
     const double factor = gradient.factor[i];
     if (ignored) {
       const S* const in[1] = {rows.row(0, i)};
-      transform(crew, shape.classes, in, out, [](std::int64_t, const Vec<T>*, Vec<T>* y) { *y = Vec<T>(T(0)); });
+      transform(crew, shape.classes, in, out,
+                [&](std::int64_t, const Vec<T>*, Vec<T>* y) { *y = Vec<T>(without_class(t)); });
       return;
     }
     if constexpr (!kLinear) {

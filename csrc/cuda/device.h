@@ -10,10 +10,18 @@
 
 #include "common/platform.h"
 
+// Before a loop that shall stay one: unrolled it would be longer, and no faster.
+#ifdef __CUDA_ARCH__
+#define LOGLOSS_ROLLED _Pragma("unroll 1")
+#else
+#define LOGLOSS_ROLLED
+#endif
+
 #ifndef __CUDACC__
 #include "cuda/emulation/device.h"
 #else
 
+#include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 
 // A kernel for blocks of at most `threads`, of which `blocks` should fit on a multiprocessor.
@@ -67,9 +75,17 @@ LOGLOSS_INLINE Packet load_packet(const void* from) {
   const uint4 value = *static_cast<const uint4*>(from);
   return {{value.x, value.y, value.z, value.w}};
 }
+// To global memory, for results that this launch does not read again. A plain store of four words would be split.
 LOGLOSS_INLINE void store_packet(void* to, const Packet& packet) {
-  *static_cast<uint4*>(to) = make_uint4(packet.word[0], packet.word[1], packet.word[2], packet.word[3]);
+  LOGLOSS_DEVICE_ONLY(
+      __stcs(static_cast<uint4*>(to), make_uint4(packet.word[0], packet.word[1], packet.word[2], packet.word[3])));
 }
+// From global to block memory, past the registers: as many under way as there are packets. They are there after
+// finish_copies() of the thread that asked for them, and for other threads after a barrier that follows it.
+LOGLOSS_INLINE void copy_packet(void* to, const void* from) {
+  LOGLOSS_DEVICE_ONLY(__pipeline_memcpy_async(to, from, sizeof(Packet)));
+}
+LOGLOSS_INLINE void finish_copies() { LOGLOSS_DEVICE_ONLY(__pipeline_commit(); __pipeline_wait_prior(0)); }
 
 }  // namespace logloss::LOGLOSS_LEVEL
 

@@ -49,7 +49,7 @@ struct Entropy {
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState*) const {
     if (of_logits) {
-      const OwnRow<Crew> own(rows.first, rows.count);
+      const OwnRow<Crew> own(crew, rows);
       const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
       const SoftmaxNumbers<T> softmaxes = crew.once([&] {
         SoftmaxNumbers<T> mine;
@@ -130,7 +130,7 @@ struct Divergence {
 
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState* sum) const {
-    const OwnRow<Crew> own(rows.first, rows.count);
+    const OwnRow<Crew> own(crew, rows);
     const BatchStats<T> input_stats = stats_of_rows(crew, rows, own, 0);
     const BatchStats<T> target_stats = stats_of_rows(crew, rows, own, 1);
     const Numbers numbers = crew.once([&] {

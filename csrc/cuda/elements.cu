@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// binary_cross_entropy, binary_cross_entropy_with_logits and kl_div.
+// binary_cross_entropy, binary_cross_entropy_with_logits, kl_div, sigmoid and log_sigmoid.
 #include "cuda/elements.h"
 
 #include "cuda/launch.h"
@@ -36,7 +36,28 @@ void launch_elements(const Op& op, Stream stream) {
   launch(elements_kernel<Op>, blocks_of_alike(packets, kThreads), kThreads, sizeof(SumState), stream, op);
 }
 
+template <class Op>
+void launch_map(const Op& op, Stream stream) {
+  constexpr int kThreads = 256;
+  const std::int64_t packets = op.n / kPerPacket<typename Op::Storage> + 1;
+  launch(map_kernel<Op>, blocks_of_alike(packets, kThreads), kThreads, 0, stream, op);
+}
+
 }  // namespace
+
+void sigmoid(const SigmoidCall& call, Stream stream) {
+  if (call.n == 0) return;
+  with_type(call.dtype, [&](auto storage) {
+    using S = decltype(storage);
+    const S *const x = static_cast<const S*>(call.input), *const g = static_cast<const S*>(call.grad_output);
+    S* const y = static_cast<S*>(call.output);
+    if (g) {
+      launch_map(SigmoidBackward<S>{call.n, {x, g}, y, call.logarithm}, stream);
+    } else {
+      launch_map(Sigmoid<S>{call.n, {x}, y, call.logarithm}, stream);
+    }
+  });
+}
 
 void element_loss(const ElementLossCall& call, Stream stream) {
   if (call.misfit) set_bytes(call.misfit, 0xff, sizeof *call.misfit, stream);
@@ -54,6 +75,15 @@ void element_loss(const ElementLossCall& call, Stream stream) {
       case ElementLoss::kl_div_log_target:
         return launch_elements(KlDiv<S>{args, true}, stream);
     }
+  });
+}
+
+void name_misfit(DType dtype, const void* input, const void* target, void* report, Stream stream) {
+  static_assert(kMisfitReportBytes == sizeof(MisfitReport));
+  with_type(dtype, [&](auto storage) {
+    using S = decltype(storage);
+    launch(name_misfit_kernel<S>, 1, 1, 0, stream, static_cast<const S*>(input), static_cast<const S*>(target),
+           static_cast<MisfitReport*>(report));
   });
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The element-wise losses: packets of neighbouring elements, one thread each. The formulas are those of
-// cpu/binary_cross_entropy.h and cpu/kl_div.h.
+// The element-wise operations: packets of neighbouring elements, one thread each. The formulas are those of
+// cpu/binary_cross_entropy.h, cpu/kl_div.h and cpu/sigmoid.h.
 #pragma once
 
 #include "common/binary_cross_entropy.h"
 #include "cpu/binary_cross_entropy.h"
 #include "cpu/kl_div.h"
+#include "cpu/logistic.h"
+#include "cuda/crew.h"
 #include "cuda/exact_sum.h"
-#include "cuda/memory.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
@@ -59,6 +60,22 @@ struct RepeatedArray {
   }
 };
 
+// The first input outside [0, 1], or else the first target, of binary_cross_entropy, whose losses and gradients are NaN
+// there: its position, plus kMisfitOfTarget for a target (all ones: none), and its value.
+struct MisfitReport {
+  std::uint64_t first;
+  double value;
+};
+inline constexpr std::uint64_t kMisfitOfTarget = std::uint64_t{1} << 63;
+
+template <class S>
+LOGLOSS_KERNEL(1, 1)
+name_misfit_kernel(const S* input, const S* target, MisfitReport* report) {
+  if (report->first == ~std::uint64_t{0}) return;
+  const S* const of = report->first & kMisfitOfTarget ? target : input;
+  report->value = static_cast<double>(load_one(of + (report->first & ~kMisfitOfTarget)));
+}
+
 // Arguments of all element-wise losses; n elements.
 template <class S>
 struct ElementArgs {
@@ -73,7 +90,7 @@ struct ElementArgs {
   double grad_scale;
   const double* grad_factor;  // or null
   const T* grad_output;       // or null: one for each element
-  std::uint64_t* misfit;      // becomes the least position of an element outside [0, 1], for the losses that ask
+  std::uint64_t* misfit;      // MisfitReport.first, for the losses that ask; null: nothing is looked for
 
   LOGLOSS_INLINE bool wants_loss() const { return loss || total; }
   LOGLOSS_INLINE Vec<double> scale(std::int64_t j) const {
@@ -132,7 +149,9 @@ struct Bce {
 
   LOGLOSS_INLINE ElementResult<T> operator()(std::int64_t j, Vec<T> p, Vec<T> y) const {
     if (args.misfit && (mark_outside(y, mark_outside(p, Vec<T>(T(0)))) == Vec<T>(T(1))).reg[0]) {
-      min_atomically(args.misfit, static_cast<std::uint64_t>(j));
+      const bool of_input = (mark_outside(p, Vec<T>(T(0))) == Vec<T>(T(1))).reg[0];
+      min_atomically(args.misfit, static_cast<std::uint64_t>(j) | (of_input ? 0 : kMisfitOfTarget));
+      return {Vec<T>(kNaN<T>), Vec<T>(kNaN<T>)};
     }
     const VecPair<T> minus_loss = bce_of_probability(p, y);
     ElementResult<T> result{args.weight.value ? narrow<T>((Wide(0.0) - widen(minus_loss)) * args.weight(j))
@@ -163,6 +182,57 @@ struct KlDiv {
   }
 };
 
+// All threads of a launch, with one long row of elements.
+struct Grid {
+  LOGLOSS_INLINE std::int64_t thread() const { return block() * LOGLOSS_LEVEL::threads() + LOGLOSS_LEVEL::thread(); }
+  LOGLOSS_INLINE std::int64_t threads() const { return blocks() * LOGLOSS_LEVEL::threads(); }
+  LOGLOSS_INLINE Range part_of(std::int64_t n) const { return {0, n}; }
+};
+
+// sigmoid or log_sigmoid, and the gradient of either.
+template <class S>
+struct Sigmoid {
+  using Storage = S;
+  using T = compute_t<S>;
+  static constexpr int kInputs = 1;
+  std::int64_t n;
+  const S* input[kInputs];
+  S* output;
+  bool logarithm;
+
+  LOGLOSS_INLINE Vec<T> operator()(const Vec<T>* x) const {
+    const Logistic<T> logistic(*x);
+    const auto positive = Vec<T>(T(0)) < *x;
+    const VecPair<T> p = logarithm ? logistic.log1p() : logistic.sigmoid_of_minus();
+    if (logarithm) return (clear(positive, *x) - p.high) - p.low;
+    return select(positive, (Vec<T>(T(1)) - p.high) - p.low, p.high + p.low);
+  }
+};
+template <class S>
+struct SigmoidBackward {
+  using Storage = S;
+  using T = compute_t<S>;
+  static constexpr int kInputs = 2;
+  std::int64_t n;
+  const S* input[kInputs];  // logits; grad_output
+  S* output;
+  bool logarithm;
+
+  LOGLOSS_INLINE Vec<T> operator()(const Vec<T>* x) const {
+    const Vec<double> q = widen(Logistic<T>(x[0]).sigmoid_of_minus()), p = Vec<double>(1.0) - q;
+    const Vec<double> derivative = logarithm ? select(Vec<double>(0.0) < widen(x[0]), q, p) : q * p;
+    return narrow<T>(derivative * widen(x[1]));
+  }
+};
+
+template <class Op>
+LOGLOSS_KERNEL(256, 4)
+map_kernel(Op op) {
+  using T = compute_t<typename Op::Storage>;
+  const OutputRow<typename Op::Storage> out[1] = {{op.output, 1}};
+  transform(Grid{}, op.n, op.input, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) { *y = op(x); });
+}
+
 // Every thread takes packets a grid apart; the elements before the first and after the last whole packet, and all of
 // arrays that are out of phase with each other, go one by one.
 template <class Op>
@@ -183,32 +253,25 @@ elements_kernel(Op op) {
     if (sum) own.add(sum, result.loss.reg[0]);
   };
   const std::int64_t first = block() * threads() + thread(), step = blocks() * threads();
-  const auto one_by_one = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t j = begin + first; j < end; j += step) {
-      const ElementResult<T> result = op(j, Vec<T>(load_one(args.input + j)), Vec<T>(load_one(args.target + j)));
-      put(j, result);
-      if (args.grad) store_one(args.grad + j, result.grad.reg[0]);
-    }
-  };
   const bool in_phase =
       phase_of(args.target) == phase_of(args.input) && (!args.grad || phase_of(args.grad) == phase_of(args.input));
-  if (in_phase) {
-    const PacketCut cut(args.input, args.n);
-    one_by_one(0, cut.head);
-    for (std::int64_t p = first; p < cut.packets; p += step) {
-      const std::int64_t j = cut.head + p * kPerPacket<S>;
-      const Packet x = load_packet(args.input + j), y = load_packet(args.target + j);
-      Packet grad;
-      LOGLOSS_UNROLL for (int i = 0; i < kPerPacket<S>; ++i) {
-        const ElementResult<T> result = op(j + i, Vec<T>(element_of<S>(x, i)), Vec<T>(element_of<S>(y, i)));
-        put(j + i, result);
-        set_element<S>(&grad, i, result.grad.reg[0]);
-      }
-      if (args.grad) store_packet(args.grad + j, grad);
+  const PacketCut cut(args.input, args.n, in_phase);
+  LOGLOSS_ROLLED for (std::int64_t p = first; p < cut.packets; p += step) {
+    const std::int64_t j = cut.head + p * kPerPacket<S>;
+    const Packet x = load_packet(args.input + j), y = load_packet(args.target + j);
+    Packet grad;
+    LOGLOSS_UNROLL for (int i = 0; i < kPerPacket<S>; ++i) {
+      const ElementResult<T> result = op(j + i, Vec<T>(element_of<S>(x, i)), Vec<T>(element_of<S>(y, i)));
+      put(j + i, result);
+      set_element<S>(&grad, i, result.grad.reg[0]);
     }
-    one_by_one(cut.tail, args.n);
-  } else {
-    one_by_one(0, args.n);
+    if (args.grad) store_packet(args.grad + j, grad);
+  }
+  LOGLOSS_ROLLED for (std::int64_t i = first; i < cut.outside; i += step) {
+    const std::int64_t j = cut.template position<S>(i);
+    const ElementResult<T> result = op(j, Vec<T>(load_one(args.input + j)), Vec<T>(load_one(args.target + j)));
+    put(j, result);
+    if (args.grad) store_one(args.grad + j, result.grad.reg[0]);
   }
   if (!sum) return;
   own.flush(sum);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "cuda/losses.h"
 #include "cuda/operations.h"
@@ -15,8 +16,12 @@ namespace logloss::LOGLOSS_LEVEL {
 
 struct DeviceLimits {
   std::int64_t block_memory;     // bytes that a block may have
+  std::int64_t row_memory;       // of which rows and what belongs to them should take no more
   std::int64_t multiprocessors;  // of the device
 };
+
+// Two blocks of this size fit on a multiprocessor of compute capability 8.0 and later.
+inline constexpr std::int64_t kMostRowMemory = 110 * 1024;
 
 #ifdef __CUDACC__
 
@@ -28,12 +33,27 @@ inline DeviceLimits device_limits() {
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&memory, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  return {memory, multiprocessors};
+  return {memory, kMostRowMemory, multiprocessors};
 }
 inline void set_bytes(void* to, int value, std::int64_t bytes, Stream stream) {
   check(cudaMemsetAsync(to, value, static_cast<std::size_t>(bytes), static_cast<cudaStream_t>(stream.handle)),
         "cudaMemsetAsync");
 }
+// Device memory for a few launches on a stream.
+class Scratch {
+ public:
+  Scratch(std::int64_t bytes, Stream stream) : stream_(static_cast<cudaStream_t>(stream.handle)) {
+    check(cudaMallocAsync(&bytes_, static_cast<std::size_t>(bytes), stream_), "cudaMallocAsync");
+  }
+  ~Scratch() { (void)cudaFreeAsync(bytes_, stream_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  unsigned char* bytes() const { return static_cast<unsigned char*>(bytes_); }
+
+ private:
+  cudaStream_t stream_;
+  void* bytes_ = nullptr;
+};
 template <class Kernel, class... Args>
 void launch(Kernel kernel, std::int64_t blocks, int threads, std::int64_t memory, Stream stream, Args... args) {
   constexpr std::int64_t kWithoutAsking = 48 * 1024;
@@ -51,7 +71,19 @@ void launch(Kernel kernel, std::int64_t blocks, int threads, std::int64_t memory
 inline void set_bytes(void* to, int value, std::int64_t bytes, Stream) {
   std::memset(to, value, static_cast<std::size_t>(bytes));
 }
-inline DeviceLimits device_limits() { return {static_cast<std::int64_t>(emulation::settings().memory_limit), 2}; }
+// NaN to whoever reads before it is written.
+class Scratch {
+ public:
+  Scratch(std::int64_t bytes, Stream) : bytes_(static_cast<std::size_t>(bytes), 0xff) {}
+  unsigned char* bytes() const { return bytes_.data(); }
+
+ private:
+  mutable std::vector<unsigned char> bytes_;
+};
+inline DeviceLimits device_limits() {
+  const emulation::Settings& settings = emulation::settings();
+  return {static_cast<std::int64_t>(settings.memory_limit), static_cast<std::int64_t>(settings.row_memory), 2};
+}
 template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, std::int64_t memory, Stream,
             Args... args) {
@@ -81,8 +113,6 @@ inline constexpr std::int64_t kLongestTeamRow = kBlock;
 inline constexpr std::int64_t kTeamBytes = 8 * 1024;
 // Teams that keep the multiprocessors busy: fewer rows are spread thinner.
 inline constexpr std::int64_t kBusyTeams = 16;
-// Two blocks of this size fit on a multiprocessor of compute capability 8.0 and later.
-inline constexpr std::int64_t kMostBlockMemory = 110 * 1024;
 inline constexpr std::int64_t kMostBlocks = 1 << 30;
 
 template <class Op>
@@ -99,6 +129,23 @@ void launch_by_team(const Op& op, const DeviceLimits& limits, Stream stream) {
          stream, op, TeamPlan{static_cast<int>(rows), static_cast<int>(slice)});
 }
 
+// Whether the rows of an operation may be the work of several blocks.
+template <class Op>
+concept kMayBeSplit = requires(const Op& op) { op.long_rows(); };
+
+template <class Op>
+void launch_by_part(const Op& op, Stream stream) {
+  const LongRowsCall call = op.long_rows();
+  const std::int64_t row_bytes = static_cast<std::int64_t>(sizeof(LongRow)) * call.rows;
+  const Scratch scratch(row_bytes + static_cast<std::int64_t>(sizeof(RowStats)) * call.rows * call.chunks(), stream);
+  LongRow* const rows = reinterpret_cast<LongRow*>(scratch.bytes());
+  sweep_long_rows(call, reinterpret_cast<RowStats*>(scratch.bytes() + row_bytes), rows, stream);
+  const std::int64_t parts = op.writes_rows() ? (call.classes + kPart - 1) / kPart : 1;
+  constexpr std::int64_t kMemory = kSumBytes + static_cast<std::int64_t>(sizeof(BlockNotes));
+  launch(rows_by_part<Op>, std::min(call.rows * parts, kMostBlocks), 256, kMemory, stream, op,
+         static_cast<const LongRow*>(rows), parts);
+}
+
 template <class Op>
 void launch_by_block(const Op& op, const DeviceLimits& limits, Stream stream) {
   using S = typename Op::Storage;
@@ -108,21 +155,23 @@ void launch_by_block(const Op& op, const DeviceLimits& limits, Stream stream) {
   const std::int64_t teams = std::min<std::int64_t>((needed + 1) / 2 * 2, kMaxTeams);
   const std::int64_t slice = staged_bytes<S>(op.shape.classes);
   const std::int64_t memory = kFixed + teams * kTileBytes + Op::kInputs * slice;
-  const std::int64_t blocks = std::min(op.shape.rows, kMostBlocks);
-  if (memory <= std::min(limits.block_memory, kMostBlockMemory)) {
-    return launch(rows_by_block<Op>, blocks, static_cast<int>(teams) * kLanes, memory, stream, op,
-                  BlockPlan{true, static_cast<int>(slice)});
+  if (memory <= std::min(limits.block_memory, limits.row_memory)) {
+    return launch(rows_by_block<Op, true>, std::min(op.shape.rows, kMostBlocks), static_cast<int>(teams) * kLanes,
+                  memory, stream, op, static_cast<int>(slice));
   }
   if (op.shape.inner != 1) {
     throw std::invalid_argument("a class axis of " + std::to_string(op.shape.classes) +
                                 " classes must be the last one on this device");
   }
-  constexpr int kStreamingTeams = 16;
-  constexpr std::int64_t kSlice = staged_bytes<S>(kBlock);
-  std::int64_t busy = kStreamingTeams;
-  while (busy > 2 && kFixed + busy * (kTileBytes + kSlice) > limits.block_memory) busy /= 2;
-  launch(rows_by_block<Op>, blocks, static_cast<int>(busy) * kLanes, kFixed + busy * (kTileBytes + kSlice), stream, op,
-         BlockPlan{false, 0});
+  if constexpr (kMayBeSplit<Op>) {
+    launch_by_part(op, stream);
+  } else {
+    constexpr std::int64_t kOfTeam = kTileBytes + Streaming::kBlocksOfTeam * staged_bytes<S>(kBlock);
+    int streaming = kStreamingTeams;
+    while (streaming > 2 && kFixed + streaming * kOfTeam > limits.block_memory) streaming /= 2;
+    launch(rows_by_block<Op, false>, std::min(op.shape.rows, kMostBlocks), streaming * kLanes,
+           kFixed + streaming * kOfTeam, stream, op, 0);
+  }
 }
 
 // For kernels whose threads are all alike: n of them at most, each taking more elements where there are more. The grid

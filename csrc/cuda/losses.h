@@ -6,13 +6,20 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
+// The row of a target that is neither a class nor ignored: its loss and its gradient are NaN.
+inline constexpr std::int64_t kNoClass = -2;
+
 // The rows in hand are finished side by side, each by the thread of a lane; if a whole block has one row, by all lanes
 // of its first team alike.
 template <class Crew>
 class OwnRow {
  public:
-  LOGLOSS_INLINE OwnRow(std::int64_t first, int count)
-      : index_(Crew::kAlone ? lane_of_team() : 0), first_(first), exists_(index_ < count) {}
+  template <class Rows>
+  LOGLOSS_INLINE OwnRow(const Crew& crew, const Rows& rows)
+      : index_(Crew::kAlone ? lane_of_team() : 0),
+        first_(rows.first),
+        exists_(index_ < rows.count),
+        writes_(exists_ && crew.writes_results()) {}
 
   LOGLOSS_INLINE bool exists() const { return exists_; }
   LOGLOSS_INLINE int index() const { return index_; }  // among those in hand
@@ -20,12 +27,12 @@ class OwnRow {
   LOGLOSS_INLINE bool is(int i) const { return index_ == i; }
   LOGLOSS_INLINE int lane_of(int i) const { return i; }
   // Whether this thread is the one that writes what belongs to the row.
-  LOGLOSS_INLINE bool writes() const { return exists_ && (Crew::kAlone || thread() == 0); }
+  LOGLOSS_INLINE bool writes() const { return writes_; }
 
  private:
   int index_;
   std::int64_t first_;
-  bool exists_;
+  bool exists_, writes_;
 };
 
 // The losses and the factors of the gradients; see LossOutputs.
@@ -47,10 +54,5 @@ struct RowLosses {
     return scale;
   }
 };
-
-template <class S>
-LOGLOSS_INLINE double wide(S value) {
-  return static_cast<double>(load_one(&value));
-}
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -22,18 +22,22 @@ LOGLOSS_INLINE int phase_of(const S* p) {
   return static_cast<int>(reinterpret_cast<std::uintptr_t>(p) % sizeof(Packet) / sizeof(S));
 }
 
-// n elements from p on: `head` before the first whole packet, then `packets`, the rest from `tail` on.
+// n elements from p on: `head` before the first whole packet, then `packets`, then the rest. `outside` are those of no
+// packet; none is in a packet where what belongs together is out of phase.
 struct PacketCut {
   template <class S>
-  LOGLOSS_INLINE PacketCut(const S* p, std::int64_t n) {
+  LOGLOSS_INLINE PacketCut(const S* p, std::int64_t n, bool in_phase = true) {
     const int before = (kPerPacket<S> - phase_of(p)) % kPerPacket<S>;
-    head = n < before ? static_cast<int>(n) : before;
+    head = !in_phase || n < before ? n : before;
     packets = (n - head) / kPerPacket<S>;
-    tail = head + packets * kPerPacket<S>;
+    outside = n - packets * kPerPacket<S>;
   }
-  int head;
-  std::int64_t packets;
-  std::int64_t tail;
+  // The position of the i-th element outside.
+  template <class S>
+  LOGLOSS_INLINE std::int64_t position(std::int64_t i) const {
+    return i < head ? i : i + packets * kPerPacket<S>;
+  }
+  std::int64_t head, packets, outside;
 };
 
 // The elements of a packet, widened; and back.
@@ -59,6 +63,11 @@ LOGLOSS_INLINE void set_element(Packet* packet, int i, compute_t<S> value) {
   }
 }
 
+template <class S>
+LOGLOSS_INLINE double wide(S value) {
+  return static_cast<double>(load_one(&value));
+}
+
 // Bytes of block memory that a copy of n elements needs.
 template <class S>
 constexpr std::int64_t staged_bytes(std::int64_t n) {
@@ -66,30 +75,22 @@ constexpr std::int64_t staged_bytes(std::int64_t n) {
          static_cast<std::int64_t>(sizeof(Packet)) * static_cast<std::int64_t>(sizeof(Packet));
 }
 
-// Packets that a thread has under way at a time: enough bytes to cover the latency of the memory at low occupancy.
-inline constexpr int kInFlight = 8;
-
-// Copies n neighbouring elements to block memory, by the threads of `crew`, who have yet to meet before they read it.
-// Returns where they stand.
+// Copies n neighbouring elements to block memory, by the threads of `crew`, each of which then calls finish_copies()
+// before they meet and read them. Returns where they stand.
 template <class S, class Crew>
 LOGLOSS_INLINE S* stage(const Crew& crew, const S* from, std::int64_t n, unsigned char* space) {
   S* const to = reinterpret_cast<S*>(space) + phase_of(from);
   const PacketCut cut(from, n);
-  if (crew.thread() < cut.head) to[crew.thread()] = from[crew.thread()];
   const S* const first = from + cut.head;
   S* const first_to = to + cut.head;
-  for (std::int64_t at = crew.thread(); at < cut.packets; at += kInFlight * crew.threads()) {
-    Packet packet[kInFlight];
-    LOGLOSS_UNROLL for (int i = 0; i < kInFlight; ++i) {
-      const std::int64_t p = at + i * crew.threads();
-      if (p < cut.packets) packet[i] = load_packet(first + p * kPerPacket<S>);
-    }
-    LOGLOSS_UNROLL for (int i = 0; i < kInFlight; ++i) {
-      const std::int64_t p = at + i * crew.threads();
-      if (p < cut.packets) store_packet(first_to + p * kPerPacket<S>, packet[i]);
-    }
+  const int packets = static_cast<int>(cut.packets);
+  for (int p = crew.thread(); p < packets; p += crew.threads()) {
+    copy_packet(first_to + p * kPerPacket<S>, first + p * kPerPacket<S>);
   }
-  for (std::int64_t j = cut.tail + crew.thread(); j < n; j += crew.threads()) to[j] = from[j];
+  LOGLOSS_ROLLED for (int i = crew.thread(); i < static_cast<int>(cut.outside); i += crew.threads()) {
+    const int j = static_cast<int>(cut.template position<S>(i));
+    to[j] = from[j];
+  }
   return to;
 }
 // The same of elements that are `stride` apart.
@@ -97,7 +98,7 @@ template <class S, class Crew>
 LOGLOSS_INLINE S* stage_strided(const Crew& crew, const S* from, std::int64_t stride, std::int64_t n,
                                 unsigned char* space) {
   S* const to = reinterpret_cast<S*>(space);
-  for (std::int64_t j = crew.thread(); j < n; j += crew.threads()) to[j] = from[j * stride];
+  LOGLOSS_ROLLED for (std::int64_t j = crew.thread(); j < n; j += crew.threads()) to[j] = from[j * stride];
   return to;
 }
 
@@ -108,33 +109,21 @@ struct OutputRow {
   std::int64_t stride;
 };
 
-// f(j, x, y) for every element j of a row: it makes the outputs y of the inputs x, both widened. An output may be
-// written over an input.
+// f(j, x, y) for every element j of the crew's part of a row: it makes the outputs y of the inputs x, both widened. An
+// output may be written over an input.
 template <int kInputs, int kOutputs, class S, class Crew, class F>
-LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t n, const S* const (&in)[kInputs],
+LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t row_length, const S* const (&in)[kInputs],
                               const OutputRow<S> (&out)[kOutputs], F f) {
   using T = compute_t<S>;
-  const auto one_by_one = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t j = begin + crew.thread(); j < end; j += crew.threads()) {
-      Vec<T> x[kInputs], y[kOutputs];
-      LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
-      f(j, x, y);
-      LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
-        if (out[k].data) store_one(out[k].data + j * out[k].stride, y[k].reg[0]);
-      }
-    }
-  };
+  const auto part = crew.part_of(row_length);
   bool in_phase = true;
   LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) { in_phase = in_phase && phase_of(in[k]) == phase_of(in[0]); }
   LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
     in_phase = in_phase && (!out[k].data || (out[k].stride == 1 && phase_of(out[k].data) == phase_of(in[0])));
   }
-  if (!in_phase) return one_by_one(0, n);
-
-  const PacketCut cut(in[0], n);
-  one_by_one(0, cut.head);
-  for (std::int64_t p = crew.thread(); p < cut.packets; p += crew.threads()) {
-    const std::int64_t j = cut.head + p * kPerPacket<S>;
+  const PacketCut cut(in[0] + part.begin, part.end - part.begin, in_phase);
+  LOGLOSS_ROLLED for (std::int64_t p = crew.thread(); p < cut.packets; p += crew.threads()) {
+    const std::int64_t j = part.begin + cut.head + p * kPerPacket<S>;
     Packet from[kInputs], to[kOutputs];
     LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) from[k] = load_packet(in[k] + j);
     LOGLOSS_UNROLL for (int i = 0; i < kPerPacket<S>; ++i) {
@@ -147,7 +136,15 @@ LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t n, const S* const (
       if (out[k].data) store_packet(out[k].data + j, to[k]);
     }
   }
-  one_by_one(cut.tail, n);
+  LOGLOSS_ROLLED for (std::int64_t i = crew.thread(); i < cut.outside; i += crew.threads()) {
+    const std::int64_t j = part.begin + cut.template position<S>(i);
+    Vec<T> x[kInputs], y[kOutputs];
+    LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
+    f(j, x, y);
+    LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
+      if (out[k].data) store_one(out[k].data + j * out[k].stride, y[k].reg[0]);
+    }
+  }
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

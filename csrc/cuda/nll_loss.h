@@ -37,20 +37,25 @@ nll_losses(NllLoss<S> op) {
     const T x_t = ignored ? T(0) : load_one(op.input + op.shape.start(row) + t * op.shape.inner);
     // A class without weight counts for nothing, at -inf too.
     const bool empty = ignored || (weight_t == T(0) && x_t == -kInfinity<T>);
-    op.losses.put(row, empty ? T(0) : -weight_t * x_t, sum);
+    op.losses.put(row, t == kNoClass ? kNaN<T> : empty ? T(0) : -weight_t * x_t, sum);
   }
   if (!sum) return;
   sync_block();
   merge_sum(op.total, *sum);
 }
 
-// The same: writes what is not zero of the gradient.
+// The same: writes what is not zero of the gradient; a row whose target is no class is NaN.
 template <class S>
 LOGLOSS_KERNEL(256, 4)
 nll_gradients(NllLoss<S> op) {
   using T = compute_t<S>;
   for (std::int64_t row = block() * threads() + thread(); row < op.shape.rows; row += blocks() * threads()) {
     const std::int64_t t = op.target[row];
+    if (t == kNoClass) {
+      for (std::int64_t c = 0; c < op.shape.classes; ++c) {
+        store_one(op.grad + op.shape.start(row) + c * op.shape.inner, kNaN<T>);
+      }
+    }
     if (t < 0 || t >= op.shape.classes) continue;
     const double weight_t = op.weight ? static_cast<double>(op.weight[t]) : 1.0;
     S* const at = op.grad + op.shape.start(row) + t * op.shape.inner;

@@ -63,7 +63,7 @@ struct ClassLossCall : LossOutputs {
   DType dtype;
   ArrayShape shape;
   const void* input;
-  const std::int64_t* target;  // one class for each row; a row with any other number is ignored. Null: `probs`
+  const std::int64_t* target;  // as class_rows makes them. Null: `probs`
   const void* probs;           // as input
   const void* weight;          // classes values of the compute type, or null
   double smoothing;
@@ -103,19 +103,34 @@ struct ElementLossCall : LossOutputs {  // grad_rows: unused
   Repeated pos_weight;
   const void* grad_output;  // n values of the compute type, or null
   void* grad;
-  std::uint64_t* misfit;  // gets the least position of an element outside [0, 1]
+  std::uint64_t* misfit;  // first word of a misfit report; see elements.h
 };
 void element_loss(const ElementLossCall& call, Stream stream);
+// Completes a misfit report with the value at its position, while `input` and `target` still hold it.
+inline constexpr std::int64_t kMisfitReportBytes = 16;
+void name_misfit(DType dtype, const void* input, const void* target, void* report, Stream stream);
+
+// sigmoid or log_sigmoid of n elements; with grad_output (as `input`) their gradients.
+struct SigmoidCall {
+  DType dtype;
+  std::int64_t n;
+  const void* input;
+  const void* grad_output;  // or null
+  bool logarithm;
+  void* output;
+};
+void sigmoid(const SigmoidCall& call, Stream stream);
 
 // Sums and targets; see sums.h.
 inline constexpr std::int64_t kSumStateBytes = 576;
-inline constexpr std::int64_t kTargetReportBytes = 16;
+inline constexpr std::int64_t kTargetReportBytes = 24;
 void clear_sum_state(void* sum, Stream stream);
 enum class IndexType : int { int8, int16, int32, int64, uint8, uint16, uint32, uint64 };
 struct ClassRowsCall {
   IndexType type;
   std::int64_t n;
   std::int64_t classes;
+  bool ignores;  // whether ignore_index counts
   std::int64_t ignore_index;
   const void* target;
   std::int64_t* rows;
@@ -124,7 +139,19 @@ struct ClassRowsCall {
 void class_rows(const ClassRowsCall& call, Stream stream);
 void weight_of_rows(DType dtype, const void* weight, const std::int64_t* rows, std::int64_t n, std::int64_t classes,
                     void* sum, Stream stream);
-void finish_sum(const void* numerator, const void* denominator, const void* count, double divisor, double* out,
-                Stream stream);
+void finish_sum(const void* numerator, const void* denominator, const void* count, double divisor, const double* factor,
+                double* out, Stream stream);
+
+// An array in another type: output[i] = source[i / inner % count], rounded once to `to`; n elements. `from` is the
+// number of a type of `DType`, or 4 more than that of an IndexType.
+struct ConvertCall {
+  int from;
+  DType to;
+  std::int64_t n;
+  Repeated source;
+  void* output;
+};
+void convert(const ConvertCall& call, Stream stream);
+void fill(DType dtype, std::int64_t n, double value, void* output, Stream stream);
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -52,7 +52,7 @@ LOGLOSS_INLINE compute_t<S> max_of_block(const S* x, int n) {
   using T = compute_t<S>;
   Vec<T> m[4] = {Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>)};
   int j = 0;
-  for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
+  LOGLOSS_ROLLED for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
     LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(x + j + i * kLanes));
   }
   LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) {
@@ -70,8 +70,9 @@ struct BlockSums {
 };
 
 // The sums of the block of n elements x, which is element `offset` of its row and on; sink(i, rest) gets the sum of
-// tile i. `exp` is about the row's reference, `largest` is the block's maximum.
-template <bool kShifted, class S, class Term, class Sink>
+// tile i. `exp` is about the row's reference, `largest` is the block's maximum. Only whole tiles of rows without a
+// shift go without its subtraction, which changes nothing where it is 0: one text less for what is rare.
+template <class S, class Term, class Sink>
 LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_t<S>>& exp, compute_t<S> largest,
                                      compute_t<S> shift, const Term& term, std::int64_t offset, Sink sink) {
   using T = compute_t<S>;
@@ -81,12 +82,13 @@ LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_
   LaneSum<double> linear, mass;
   int ties = 0;
   for (int j = 0; j < n; j += kTile) {
-    const Sweep tile = tile_of<Sweep>(j, n, [&](std::int64_t at, auto lanes) {
+    const bool whole = shift == T(0) && n - j >= kTile;
+    const Sweep tile = tile_of<Sweep>(j, n, whole, [&]<class Lanes>(std::int64_t at, Lanes lanes) {
       const Vec<T> value = load(x + at, lanes, -kInfinity<T>);
       const auto is_max = value == excluded;
       ties += is_max.reg[0];
       Sweep terms;
-      terms.rest = clear(is_max, exp(kShifted ? value - Vec<T>(shift) : value));
+      terms.rest = clear(is_max, exp(std::is_same_v<Lanes, AllLanes> ? value : value - Vec<T>(shift)));
       if constexpr (Term::kPresent) {
         const Vec<double> v = term.in_double(offset + at, lanes);
         terms.linear = clear(v == Vec<double>(0.0), v * (anchor - widen(value)));
@@ -148,15 +150,15 @@ LOGLOSS_INLINE RowStats chunk_stats(const LaneSum<T>& rest, T K, T shift, const 
 }
 
 // A row of at most kBlock elements, swept by a team.
-template <bool kShifted, class S, class Term>
+template <class S, class Term>
 LOGLOSS_INLINE RowStats sweep_row(const Team&, const S* x, std::int64_t classes, compute_t<S> shift, const Term& term) {
   using T = compute_t<S>;
   const int n = static_cast<int>(classes);
   const T max = max_of_block(x, n);
-  const T K = reference_exponent(kShifted ? max - shift : max);
+  const T K = reference_exponent(max - shift);
   LaneSum<T> rest;
-  const BlockSums sums = sweep_block<kShifted>(x, n, ScaledExp<T>(Vec<T>(K)), max, shift, term, 0,
-                                               [&](int, Vec<T> tile) { rest.add(tile); });
+  const BlockSums sums =
+      sweep_block(x, n, ScaledExp<T>(Vec<T>(K)), max, shift, term, 0, [&](int, Vec<T> tile) { rest.add(tile); });
   LinearSums linear{-static_cast<double>(FloatFormat<T>::kLargest), 0.0, 0.0};
   if constexpr (Term::kPresent) linear.add({static_cast<double>(finite_anchor(max)), sums.linear, sums.mass});
   const double wide_max = static_cast<double>(max);
@@ -166,51 +168,94 @@ LOGLOSS_INLINE RowStats sweep_row(const Team&, const S* x, std::int64_t classes,
 
 // The reference of block b: that of the largest of the maxima up to it.
 template <class T>
-LOGLOSS_INLINE T reference_of_block(const double* max, int b, T shift, bool shifted) {
+LOGLOSS_INLINE T reference_of_block(const double* max, int b, T shift) {
   Vec<T> K(-kLargestUnshifted<T> * T(2));
   for (int i = lane_of_team(); i <= b; i += kLanes) {
-    const T max_here = static_cast<T>(max[i]);
-    K = logloss::LOGLOSS_LEVEL::max(K, Vec<T>(reference_exponent(shifted ? max_here - shift : max_here)));
+    K = logloss::LOGLOSS_LEVEL::max(K, Vec<T>(reference_exponent(static_cast<T>(max[i]) - shift)));
   }
   return reduce_max(K);
 }
 
-// A chunk of a row, swept by all teams of a block. `staging` is room for kBlock elements of each team, null for rows
-// that lie in block memory already. The result is that of the first team.
-template <bool kShifted, class S, class Term>
-LOGLOSS_INLINE RowStats sweep_chunk(const Block& crew, const S* x, std::int64_t n, compute_t<S> shift, const Term& term,
-                                    std::int64_t offset, unsigned char* staging) {
+// Where the teams of a block find the blocks of a chunk: in the chunk itself, which lies in block memory.
+template <class S>
+struct BlocksInPlace {
+  const S* x;
+  LOGLOSS_INLINE const S* get(int b) { return x + b * kBlock; }
+};
+// Or in room of their own, into which each team copies its next block while it sweeps the one before.
+template <class S>
+class CopiedBlocks {
+ public:
+  LOGLOSS_INLINE CopiedBlocks(const Streaming& crew, const S* x, std::int64_t n)
+      : x_(x), n_(n), teams_(crew.teams()), room_(crew.room + crew.team() * crew.kBlocksOfTeam * kRoom) {
+    next_ = ask_for(crew.team());
+  }
+  // Block b, of the team that calls it for every block of its own, in order.
+  LOGLOSS_INLINE const S* get(int b) {
+    const S* const here = next_;
+    finish_copies();
+    sync_team();
+    next_ = ask_for(b + teams_);
+    return here;
+  }
+
+ private:
+  static constexpr int kRoom = static_cast<int>(staged_bytes<S>(kBlock));
+  LOGLOSS_INLINE const S* ask_for(int b) const {
+    const std::int64_t start = static_cast<std::int64_t>(b) * kBlock, left = n_ - start;
+    unsigned char* const half = room_ + b / teams_ % Streaming::kBlocksOfTeam * kRoom;
+    return stage(Team{}, x_ + start, left < 0 ? 0 : left < kBlock ? left : kBlock, half);
+  }
+
+  const S* x_;
+  std::int64_t n_;
+  int teams_;
+  unsigned char* room_;
+  const S* next_;
+};
+template <class S>
+LOGLOSS_INLINE BlocksInPlace<S> blocks_of_chunk(const Block&, const S* x, std::int64_t) {
+  return {x};
+}
+template <class S>
+LOGLOSS_INLINE CopiedBlocks<S> blocks_of_chunk(const Streaming& crew, const S* x, std::int64_t n) {
+  return {crew, x, n};
+}
+
+// A chunk of a row, swept by all teams of a block. The result is that of the first team.
+template <class Crew, class S, class Term>
+LOGLOSS_INLINE RowStats sweep_chunk(const Crew& crew, const S* x, std::int64_t n, compute_t<S> shift, const Term& term,
+                                    std::int64_t offset) {
   using T = compute_t<S>;
   BlockNotes& notes = *crew.notes;
   T* const tiles = static_cast<T*>(crew.tiles);
   const int blocks = static_cast<int>((n + kBlock - 1) / kBlock);
   const int lane = lane_of_team();
+  const auto length_of = [n](int b) {
+    const int left = static_cast<int>(n) - b * kBlock;
+    return left <= 0 ? 0 : left < kBlock ? left : kBlock;
+  };
+  auto find = blocks_of_chunk(crew, x, n);
   // Of the first team.
   LaneSum<T> rest;
   LinearSums linear{-static_cast<double>(FloatFormat<T>::kLargest), 0.0, 0.0};
   T K = 0;
   for (int first = 0; first < blocks; first += crew.teams()) {
     const int b = first + crew.team();
-    const std::int64_t start = static_cast<std::int64_t>(b) * kBlock;
-    const int length = b >= blocks ? 0 : n - start < kBlock ? static_cast<int>(n - start) : kBlock;
-    const S* here = x + start;
+    const int length = length_of(b);
+    const S* const here = find.get(b);
     T max = T(0);
     if (length > 0) {
-      if (staging) {
-        const Team team;
-        here = stage(team, here, length, staging + crew.team() * staged_bytes<S>(kBlock));
-        team.sync();
-      }
       max = max_of_block(here, length);
       if (lane == 0) notes.max[b] = static_cast<double>(max);
     }
     crew.sync();
     if (length > 0) {
-      const T K_here = reference_of_block(notes.max, b, shift, kShifted);
-      T* const own = tiles + static_cast<std::int64_t>(crew.team()) * (kBlock / kTile) * kLanes;
+      const T K_here = reference_of_block(notes.max, b, shift);
+      T* const own = tiles + crew.team() * (kBlock / kTile) * kLanes;
       const BlockSums sums =
-          sweep_block<kShifted>(here, length, ScaledExp<T>(Vec<T>(K_here)), max, shift, term, offset + start,
-                                [&](int tile, Vec<T> sum) { own[tile * kLanes + lane] = sum.reg[0]; });
+          sweep_block(here, length, ScaledExp<T>(Vec<T>(K_here)), max, shift, term, offset + b * std::int64_t{kBlock},
+                      [&](int tile, Vec<T> sum) { own[tile * kLanes + lane] = sum.reg[0]; });
       if (lane == 0) {
         notes.ties[b] = sums.ties;
         notes.linear[crew.team()] = sums.linear;
@@ -221,14 +266,13 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Block& crew, const S* x, std::int64_t 
     if (crew.team() != 0) continue;
     for (int i = 0; i < crew.teams() && first + i < blocks; ++i) {
       const T max_here = static_cast<T>(notes.max[first + i]);
-      const T K_here = reference_exponent(kShifted ? max_here - shift : max_here);
+      const T K_here = reference_exponent(max_here - shift);
       if (first + i == 0) K = K_here;
       if (K_here > K) {
         rest.scale(exact_power_of_two(static_cast<double>(K) - static_cast<double>(K_here)));
         K = K_here;
       }
-      const std::int64_t left = n - static_cast<std::int64_t>(first + i) * kBlock;
-      const int count = left < kBlock ? static_cast<int>((left + kTile - 1) / kTile) : kBlock / kTile;
+      const int count = (length_of(first + i) + kTile - 1) / kTile;
       const T* const tile = tiles + i * (kBlock / kTile) * kLanes + lane;
       for (int t = 0; t < count; ++t) rest.add(Vec<T>(tile[t * kLanes]));
       if constexpr (Term::kPresent) {
@@ -242,14 +286,14 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Block& crew, const S* x, std::int64_t 
   return stats;
 }
 
-template <bool kShifted, class S, class Term>
-LOGLOSS_INLINE RowStats sweep_row(const Block& crew, const S* x, std::int64_t classes, compute_t<S> shift,
-                                  const Term& term, unsigned char* staging) {
+template <class S, class Term, class Crew>
+LOGLOSS_INLINE RowStats sweep_row(const Crew& crew, const S* x, std::int64_t classes, compute_t<S> shift,
+                                  const Term& term) {
   RowStats stats{};
   bool holds_nan = false;
   for (std::int64_t start = 0; start < classes; start += kChunk) {
     const std::int64_t length = classes - start < kChunk ? classes - start : kChunk;
-    const RowStats here = sweep_chunk<kShifted>(crew, x + start, length, shift, term, start, staging);
+    const RowStats here = sweep_chunk(crew, x + start, length, shift, term, start);
     if (crew.team() != 0) continue;
     holds_nan = holds_nan || here.rest != here.rest;
     stats = start == 0 ? here : merge<compute_t<S>>(stats, here);
@@ -259,32 +303,27 @@ LOGLOSS_INLINE RowStats sweep_row(const Block& crew, const S* x, std::int64_t cl
   return crew.once([&] { return stats; });
 }
 
-// The statistic of one row of `classes` > 0 elements, the same for every thread of the crew. sweep(shifted, shift) is
-// sweep_row.
+// The statistic of one row of `classes` > 0 elements, the same for every thread of the crew: sweep(shift) for shift 0
+// and, if the maximum asks for it and is that of a `whole` row, for the maximum.
 template <class T, class Sweep>
-LOGLOSS_INLINE RowStats row_stats_by(Sweep sweep) {
-  RowStats stats = sweep(std::false_type{}, T(0));
-  const T max = static_cast<T>(stats.max);
-  if (max >= -kLargestUnshifted<T> && max <= kLargestUnshifted<T>) return stats;
-  if (max == kInfinity<T> || max == -kInfinity<T>) {
-    stats.rest_low = 0.0;
-    stats.rest = stats.rest == stats.rest ? 0.0 : __builtin_nan("");
-    return stats;
+LOGLOSS_INLINE RowStats row_stats_by(bool whole, Sweep sweep) {
+  T shift = T(0);
+  for (;;) {
+    RowStats stats = sweep(shift);
+    const T max = static_cast<T>(stats.max);
+    if (!whole || shift != T(0) || needs_no_shift(max)) return stats;
+    if (max == kInfinity<T> || max == -kInfinity<T>) {
+      stats.rest_low = 0.0;
+      stats.rest = stats.rest == stats.rest ? 0.0 : __builtin_nan("");
+      return stats;
+    }
+    shift = max;
   }
-  return sweep(std::true_type{}, max);
 }
-template <class S, class Term>
-LOGLOSS_NOINLINE RowStats row_stats(Team crew, const S* x, std::int64_t classes, Term term, unsigned char*) {
+template <class Crew, class S, class Term>
+LOGLOSS_INLINE RowStats row_stats(const Crew& crew, const S* x, std::int64_t classes, const Term& term) {
   using T = compute_t<S>;
-  return row_stats_by<T>(
-      [&](auto shifted, T shift) { return sweep_row<decltype(shifted)::value>(crew, x, classes, shift, term); });
-}
-template <class S, class Term>
-LOGLOSS_NOINLINE RowStats row_stats(Block crew, const S* x, std::int64_t classes, Term term, unsigned char* staging) {
-  using T = compute_t<S>;
-  return row_stats_by<T>([&](auto shifted, T shift) {
-    return sweep_row<decltype(shifted)::value>(crew, x, classes, shift, term, staging);
-  });
+  return row_stats_by<T>(true, [&](T shift) { return sweep_row(crew, x, classes, shift, term); });
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -5,12 +5,16 @@
 //   Storage, kInputs     what it reads: input[k], arrays of the shape `shape`, or null
 //   total                where the sum of its losses is added, or null
 //   run(crew, rows, sum) works on the rows in hand; `sum` is the block's part of the total, or null
+// and, if a row may be the work of several blocks (long_rows.h),
+//   long_rows()          what is to be known of its rows first
+//   writes_rows()        whether it has results of the rows' size
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/exact_sum.h"
-#include "cuda/row_sweep.h"
+#include "cuda/long_rows.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
@@ -33,7 +37,6 @@ struct RowsInHand {
   int count;
   std::int64_t classes;
   const S* data[kInputs];
-  unsigned char* staging;  // room for kBlock elements of each team, for rows that are not in block memory
 
   LOGLOSS_INLINE const S* row(int input, int i) const { return data[input] + i * classes; }
 };
@@ -42,11 +45,6 @@ struct RowsInHand {
 struct TeamPlan {
   int rows;
   int slice_bytes;  // of block memory, for each input of a team
-};
-// How a block works on one row.
-struct BlockPlan {
-  bool staged;      // whether rows fit into block memory
-  int slice_bytes;  // of block memory, for each input; without them for the staging of one block by each team
 };
 
 inline constexpr int kSumBytes = (static_cast<int>(sizeof(SumState)) + 15) / 16 * 16;
@@ -83,6 +81,7 @@ rows_by_team(Op op, TeamPlan plan) {
         rows.data[k] = reinterpret_cast<const S*>(space);
       }
     }
+    finish_copies();
     crew.sync();
     op.run(crew, rows, sum);
     crew.sync();
@@ -93,16 +92,25 @@ rows_by_team(Op op, TeamPlan plan) {
   }
 }
 
-template <class Op>
+// A block for each row, which it copies to its memory (kStaged), `slice_bytes` for each input, or else reads from where
+// it is, block by block.
+template <class Op, bool kStaged>
 LOGLOSS_KERNEL(kMaxTeams* kLanes, 2)
-rows_by_block(Op op, BlockPlan plan) {
+rows_by_block(Op op, int slice_bytes) {
   using S = typename Op::Storage;
   LOGLOSS_BLOCK_MEMORY(memory);
   SumState* const sum = op.total ? reinterpret_cast<SumState*>(memory) : nullptr;
   if (sum) clear_sum(sum);
   unsigned char* const tiles = memory + kSumBytes + sizeof(BlockNotes);
-  const Block crew{reinterpret_cast<BlockNotes*>(memory + kSumBytes), tiles};
-  unsigned char* const slices = tiles + crew.teams() * kTileBytes;
+  const Block block_crew{reinterpret_cast<BlockNotes*>(memory + kSumBytes), tiles};
+  unsigned char* const slices = tiles + block_crew.teams() * kTileBytes;
+  const std::conditional_t<kStaged, Block, Streaming> crew = [&] {
+    if constexpr (kStaged) {
+      return block_crew;
+    } else {
+      return Streaming{block_crew, slices};
+    }
+  }();
   RowsInHand<S, Op::kInputs> rows{};
   rows.classes = op.shape.classes;
   rows.count = 1;
@@ -110,20 +118,47 @@ rows_by_block(Op op, BlockPlan plan) {
     LOGLOSS_UNROLL for (int k = 0; k < Op::kInputs; ++k) {
       if (!op.input[k]) continue;
       const S* const row = op.input[k] + op.shape.start(rows.first);
-      unsigned char* const space = slices + k * plan.slice_bytes;
-      if (!plan.staged) {
+      unsigned char* const space = slices + k * slice_bytes;
+      if constexpr (!kStaged) {
         rows.data[k] = row;
-        rows.staging = slices;
       } else if (op.shape.inner == 1) {
         rows.data[k] = stage(crew, row, rows.classes, space);
       } else {
         rows.data[k] = stage_strided(crew, row, op.shape.inner, rows.classes, space);
       }
     }
+    finish_copies();
     crew.sync();
     op.run(crew, rows, sum);
     crew.sync();
   }
+  if (sum) merge_sum(op.total, *sum);
+}
+
+// The last step of long rows, whose statistics are known: a block for each of the `parts` of a row.
+template <class Op>
+LOGLOSS_KERNEL(256, 3)
+rows_by_part(Op op, const LongRow* known, std::int64_t parts) {
+  using S = typename Op::Storage;
+  LOGLOSS_BLOCK_MEMORY(memory);
+  SumState* const sum = op.total ? reinterpret_cast<SumState*>(memory) : nullptr;
+  if (sum) clear_sum(sum);
+  Part crew{{reinterpret_cast<BlockNotes*>(memory + kSumBytes), nullptr}, nullptr, {}};
+  crew.sync();
+  RowsInHand<S, Op::kInputs> rows{};
+  rows.classes = op.shape.classes;
+  rows.count = 1;
+  for (std::int64_t item = block(); item < op.shape.rows * parts; item += blocks()) {
+    rows.first = item / parts;
+    const std::int64_t begin = item % parts * kPart, end = begin + kPart;
+    crew.row = known + rows.first;
+    crew.range = {begin, end < rows.classes ? end : rows.classes};
+    LOGLOSS_UNROLL for (int k = 0; k < Op::kInputs; ++k) {
+      if (op.input[k]) rows.data[k] = op.input[k] + op.shape.start(rows.first);
+    }
+    op.run(crew, rows, sum);
+  }
+  crew.sync();
   if (sum) merge_sum(op.total, *sum);
 }
 

@@ -18,6 +18,9 @@ inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n 
 
 LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
 
+template <class T>
+inline constexpr T kNaN = T(__builtin_nan(""));
+
 LOGLOSS_INLINE int lane_of_team() { return thread() & 15; }
 LOGLOSS_INLINE float rounded_once(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 LOGLOSS_INLINE double rounded_once(double a, double b, double c) { return __builtin_fma(a, b, c); }

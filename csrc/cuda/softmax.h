@@ -15,10 +15,16 @@ LOGLOSS_INLINE BatchStats<compute_t<S>> stats_of_rows(const Crew& crew, const Ro
                                                       const OwnRow<Crew>& own, int input) {
   BatchStats<compute_t<S>> stats(kLanes);
   for (int i = 0; i < rows.count; ++i) {
-    const RowStats of_row = row_stats(crew, rows.row(input, i), rows.classes, NoRowTerm{}, rows.staging);
+    const RowStats of_row = row_stats(crew, rows.row(input, i), rows.classes, NoRowTerm{});
     if (own.is(i)) stats.set(0, of_row);
   }
   return stats;
+}
+
+// Rows of which nothing but the softmax is asked.
+template <class S>
+LongRowsCall softmax_of_long_rows(const RowShape& shape, const S* input) {
+  return {dtype_of<S>, shape.rows, shape.classes, input, nullptr, nullptr, nullptr, false, 0.0};
 }
 
 template <class S>
@@ -33,6 +39,9 @@ struct Softmax {
   bool logarithm;
   S* output;
 
+  LongRowsCall long_rows() const { return softmax_of_long_rows(shape, input[0]); }
+  bool writes_rows() const { return true; }
+
   struct Numbers {
     PerRow<T> high, low;    // log_softmax: max + l
     SoftmaxScale<T> scale;  // softmax
@@ -40,7 +49,7 @@ struct Softmax {
 
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState*) const {
-    const OwnRow<Crew> own(rows.first, rows.count);
+    const OwnRow<Crew> own(crew, rows);
     const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
     const Numbers numbers = crew.once([&] {
       Numbers mine{};
@@ -84,7 +93,7 @@ struct SoftmaxBackward {
 
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState*) const {
-    const OwnRow<Crew> own(rows.first, rows.count);
+    const OwnRow<Crew> own(crew, rows);
     const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
     double factor = 1.0;
     for (int i = 0; logarithm && i < rows.count; ++i) {
@@ -138,9 +147,12 @@ struct LogSumExp {
   SumState* total;
   S* value;
 
+  LongRowsCall long_rows() const { return softmax_of_long_rows(shape, input[0]); }
+  bool writes_rows() const { return false; }
+
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState*) const {
-    const OwnRow<Crew> own(rows.first, rows.count);
+    const OwnRow<Crew> own(crew, rows);
     const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
     crew.once([&] {
       // An infinite maximum is the result itself, unless the row holds NaN.
@@ -173,6 +185,9 @@ struct LogSumExpBackward {
   const double* grad_output;
   S* output;
 
+  LongRowsCall long_rows() const { return softmax_of_long_rows(shape, input[0]); }
+  bool writes_rows() const { return true; }
+
   struct Numbers {
     SoftmaxScale<T> scale;
     PerRow<T> share;
@@ -181,7 +196,7 @@ struct LogSumExpBackward {
 
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState*) const {
-    const OwnRow<Crew> own(rows.first, rows.count);
+    const OwnRow<Crew> own(crew, rows);
     const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
     const Numbers numbers = crew.once([&] {
       Numbers mine;

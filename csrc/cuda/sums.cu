@@ -13,7 +13,9 @@ template <class Index>
 void launch_class_rows(const ClassRowsCall& call, Stream stream) {
   TargetReport* const report = static_cast<TargetReport*>(call.report);
   launch(class_rows_kernel<Index>, blocks_of_alike(call.n, kThreads), kThreads, 0, stream,
-         static_cast<const Index*>(call.target), call.n, call.classes, call.ignore_index, call.rows, report);
+         static_cast<const Index*>(call.target), call.n, call.classes, call.ignores, call.ignore_index, call.rows,
+         report);
+  launch(name_bad_target<Index>, 1, 1, 0, stream, static_cast<const Index*>(call.target), report);
 }
 
 }  // namespace
@@ -58,10 +60,10 @@ void weight_of_rows(DType dtype, const void* weight, const std::int64_t* rows, s
   }
 }
 
-void finish_sum(const void* numerator, const void* denominator, const void* count, double divisor, double* out,
-                Stream stream) {
+void finish_sum(const void* numerator, const void* denominator, const void* count, double divisor, const double* factor,
+                double* out, Stream stream) {
   launch(finish_sum_kernel, 1, 1, 0, stream, static_cast<const SumState*>(numerator),
-         static_cast<const SumState*>(denominator), static_cast<const TargetReport*>(count), divisor, out);
+         static_cast<const SumState*>(denominator), static_cast<const TargetReport*>(count), divisor, factor, out);
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -4,30 +4,39 @@
 
 #include "common/args.h"
 #include "cuda/exact_sum.h"
+#include "cuda/losses.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// What class_rows has found: how many targets are neither ignored nor out of range, and the least position of one that
-// is out of range (all ones: none).
+// What class_rows has found: how many targets are neither ignored nor out of range, the least position of one that is
+// out of range (all ones: none), and its value in 64 bits.
 struct TargetReport {
   std::uint64_t valid;
   std::uint64_t first_bad;
+  std::uint64_t bad_value;
 };
 
-// rows[i] = target[i], or kIgnored for ignore_index and for what is no class; `rows` may be null.
+// rows[i] = target[i], or kIgnored for an ignored one, kNoClass for any other that is no class.
 template <class Index>
 LOGLOSS_KERNEL(256, 4)
-class_rows_kernel(const Index* target, std::int64_t n, std::int64_t classes, std::int64_t ignore_index,
+class_rows_kernel(const Index* target, std::int64_t n, std::int64_t classes, bool ignores, std::int64_t ignore_index,
                   std::int64_t* rows, TargetReport* report) {
   std::uint64_t valid = 0;
   for (std::int64_t i = block() * threads() + thread(); i < n; i += blocks() * threads()) {
     const std::int64_t t = static_cast<std::int64_t>(target[i]);
-    const bool ignored = t == ignore_index, good = t >= 0 && t < classes && !ignored;
+    const bool ignored = ignores && t == ignore_index, good = t >= 0 && t < classes && !ignored;
     valid += good;
     if (!good && !ignored) min_atomically(&report->first_bad, static_cast<std::uint64_t>(i));
-    if (rows) rows[i] = good ? t : kIgnored;
+    rows[i] = good ? t : ignored ? kIgnored : kNoClass;
   }
   if (valid) add_atomically(&report->valid, valid);
+}
+template <class Index>
+LOGLOSS_KERNEL(1, 1)
+name_bad_target(const Index* target, TargetReport* report) {
+  if (report->first_bad != ~std::uint64_t{0}) {
+    report->bad_value = static_cast<std::uint64_t>(target[report->first_bad]);
+  }
 }
 
 // Adds the weights of the classes of the rows.
@@ -66,9 +75,10 @@ LOGLOSS_INLINE double rounded_quotient(const ExactSum& numerator, const ExactSum
 }
 
 // *out = numerator / denominator: a state, or null for 1; a state, or else the number *count.valid, or else `divisor`.
+// Times *factor, unless that is null.
 LOGLOSS_KERNEL(1, 1)
 finish_sum_kernel(const SumState* numerator, const SumState* denominator, const TargetReport* count, double divisor,
-                  double* out) {
+                  const double* factor, double* out) {
   ExactSum n, d;
   if (numerator) {
     n = sum_of_state(*numerator);
@@ -80,7 +90,7 @@ finish_sum_kernel(const SumState* numerator, const SumState* denominator, const 
   } else {
     d.add(count ? static_cast<double>(count->valid) : divisor);
   }
-  *out = rounded_quotient(n, d);
+  *out = rounded_quotient(n, d) * (factor ? *factor : 1.0);
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

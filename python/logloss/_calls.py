@@ -194,7 +194,9 @@ def _call_kernel(
         )
     except IndexError as error:
         classes = call.input.shape[call.axis]
-        raise _validate.bad_class(call.target, error.args[0], classes) from None
+        first_bad = error.args[0]
+        value = int(call.target.flat[first_bad])
+        raise _validate.no_class(call.target.shape, first_bad, value, classes) from None
 
 
 # -------------------------------------------------------------------------------------- evaluation

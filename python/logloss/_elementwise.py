@@ -102,9 +102,9 @@ class ElementCall:
     def _no_probability(self) -> ValueError:
         position, value = _core.first_outside_unit_interval(self.input)
         if position >= 0:
-            return _validate.not_a_probability("input", self.input, position, value)
+            return _validate.not_a_probability("input", self.input.shape, position, value)
         position, value = _core.first_outside_unit_interval(self.target)
-        return _validate.not_a_probability("target", self.target, position, value)
+        return _validate.not_a_probability("target", self.target.shape, position, value)
 
 
 def binary_call(

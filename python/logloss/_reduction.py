@@ -11,7 +11,7 @@ from numpy import asarray
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _validate
-from logloss._validate import FLOAT32, FLOAT64, Array, native
+from logloss._validate import FLOAT32, FLOAT64, Array, Described, native
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 KLReduction: TypeAlias = Literal["none", "mean", "sum", "batchmean"]
@@ -60,7 +60,8 @@ def loss_call(
         if y.shape != shape:
             _validate.check_indices(y, x, shape, probabilities=probabilities)
     else:
-        y = _validate.probability_array(target, x, shape, probabilities=probabilities)
+        missing = target is None
+        _validate.check_probabilities(y, x, shape, probabilities=probabilities, missing=missing)
         _validate.no_ignored_probabilities(ignore)
         x, y = in_common_dtype(x, y)
     w = None
@@ -74,7 +75,7 @@ def compute_dtype(x: Array) -> np.dtype[Any]:
     return FLOAT64 if x.dtype.itemsize == 8 else FLOAT32
 
 
-def common_dtype(x: Array, y: Array) -> np.dtype[Any]:
+def common_dtype(x: Described, y: Described) -> np.dtype[Any]:
     """Find the dtype to compute two floating-point arrays in: the wider one, as torch promotes."""
     if x.dtype == y.dtype:
         return x.dtype

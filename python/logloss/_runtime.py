@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from logloss import _core
+from logloss._device.module import device_count
 
 
 def set_num_threads(n: int) -> None:
@@ -70,8 +71,8 @@ def config() -> dict[str, Any]:
     -------
     dict
         ``version``; ``isa``, the level of the kernels in use; ``available_isas``, best first, any
-        of which LOGLOSS_ISA may name; ``openmp``; ``num_threads``; ``cuda``, whether the CUDA path
-        is installed.
+        of which LOGLOSS_ISA may name; ``openmp``; ``num_threads``; ``cuda``, whether the CUDA
+        kernels are installed, and ``cuda_devices``, for how many GPUs.
 
     Examples
     --------
@@ -79,13 +80,15 @@ def config() -> dict[str, Any]:
     >>> logloss.config()["isa"] in logloss.config()["available_isas"]
     True
     """
+    devices = device_count()
     return {
         "version": _core.__version__,
         "isa": _core.isa(),
         "available_isas": _core.available_isas(),
         "openmp": _core.has_openmp(),
         "num_threads": _core.get_num_threads(),
-        "cuda": False,
+        "cuda": devices is not None,
+        "cuda_devices": devices or 0,
     }
 
 

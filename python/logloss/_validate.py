@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy import asarray
@@ -21,6 +21,17 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _COMMON_FLOATS = frozenset((np.dtype(np.float16), FLOAT32, FLOAT64))
 # bfloat16 values as two bytes, for arrays that come without ml_dtypes (see _calls.as_bfloat16).
 RAW_BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+
+
+class Described(Protocol):
+    """What most checks look at, of arrays anywhere."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -164,7 +175,7 @@ def stretched(array: Array, shape: tuple[int, ...]) -> Array:
     return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
-def broadcast_shape(input: Array, target: Array) -> tuple[int, ...]:
+def broadcast_shape(input: Described, target: Described) -> tuple[int, ...]:
     """Return the shape to which input and target stretch each other."""
     if input.shape == target.shape:
         return input.shape
@@ -176,7 +187,7 @@ def broadcast_shape(input: Array, target: Array) -> tuple[int, ...]:
         ) from None
 
 
-def embedding_rows(input1: Array, input2: Array, target: Array) -> tuple[int, ...]:
+def embedding_rows(input1: Described, input2: Described, target: Described) -> tuple[int, ...]:
     """Return (N,) for inputs (N, D) and target (N,), where 1 stretches; () for (D,) and ()."""
     if input1.ndim not in (1, 2):
         raise ValueError(f"input1: got shape {input1.shape}, expected (N, D) or (D,)")
@@ -208,9 +219,9 @@ def check_pair(name: str, value: Any) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
-def not_a_probability(name: str, array: Array, position: int, value: float) -> ValueError:
+def not_a_probability(name: str, shape: tuple[int, ...], position: int, value: float) -> ValueError:
     """Name the first value outside [0, 1]."""
-    where = _where(np.unravel_index(position, array.shape))
+    where = _where(np.unravel_index(position, shape))
     return ValueError(f"{name}: got {value}{where}, expected probabilities in [0, 1]")
 
 
@@ -221,7 +232,7 @@ def _where(position: tuple[Any, ...]) -> str:
 
 
 def check_indices(
-    target: Array, input: Array, shape: tuple[int, ...], *, probabilities: bool
+    target: Described, input: Described, shape: tuple[int, ...], *, probabilities: bool
 ) -> None:
     """Check that an integer `target` has `shape`, which is that of `input` without its classes."""
     # One sample without a batch axis may come as an array of one index.
@@ -235,24 +246,27 @@ def check_indices(
     raise ValueError(f"target: got shape {target.shape}, expected {shape}")
 
 
-def probability_array(
-    target: ArrayLike, input: Array, shape: tuple[int, ...], *, probabilities: bool
-) -> Array:
-    """`target` as floats of the shape of `input`, for a loss that takes class probabilities."""
-    array = asarray(target)
-    if probabilities and array.shape == input.shape and is_float(array.dtype):
-        return array
-    got = f"dtype {array.dtype} and shape {array.shape}" if target is not None else "None"
+def check_probabilities(
+    target: Described,
+    input: Described,
+    shape: tuple[int, ...],
+    *,
+    probabilities: bool,
+    missing: bool = False,
+) -> None:
+    """Check that `target` is floats of the shape of `input`, of a loss that takes them."""
+    if probabilities and target.shape == input.shape and is_float(target.dtype):
+        return
+    got = "None" if missing else f"dtype {target.dtype} and shape {target.shape}"
     expected = f"integers of shape {shape}"
     if probabilities:
         expected += f" (class indices) or floats of shape {input.shape} (class probabilities)"
     raise TypeError(f"target: got {got}, expected {expected}")
 
 
-def bad_class(target: Array, first_bad: int, classes: int) -> IndexError:
+def no_class(shape: tuple[int, ...], first_bad: int, value: int, classes: int) -> IndexError:
     """Name the first target that is out of range; `.position` and `.value` hold it."""
-    position = tuple(int(i) for i in np.unravel_index(first_bad, target.shape))
-    value = int(target[position])
+    position = tuple(int(i) for i in np.unravel_index(first_bad, shape))
     error = IndexError(f"target: got {value}{_where(position)}, expected a class in [0, {classes})")
     error.position = position  # type: ignore[attr-defined]
     error.value = value  # type: ignore[attr-defined]

@@ -27,6 +27,7 @@ struct Settings {
   std::uint64_t seed = 0;
   int skipped_barrier = -1;  // this sync_block of each thread, counted from 0, does nothing: a race for a test to find
   std::size_t memory_limit = 99 * 1024;  // block memory that a launch may ask for
+  std::size_t row_memory = 99 * 1024;    // of which rows may take so much; longer ones are read from where they are
 };
 Settings& settings();
 
@@ -47,6 +48,9 @@ void meet(Meeting meeting);
 // Meets the team; returns the value that its thread `lane` has brought.
 std::uint64_t exchange(std::uint64_t value, int lane);
 int count(bool value);
+// A copy that happens at the next finish_copies() of the thread, and not before.
+void copy_later(void* to, const void* from, std::size_t bytes);
+void finish_copies();
 [[noreturn]] void fail(const char* what);
 
 }  // namespace logloss::emulation
@@ -97,5 +101,11 @@ inline void store_packet(void* to, const Packet& packet) {
   check_packet(to);
   std::memcpy(to, &packet, sizeof packet);
 }
+inline void copy_packet(void* to, const void* from) {
+  check_packet(from);
+  check_packet(to);
+  emulation::copy_later(to, from, sizeof(Packet));
+}
+inline void finish_copies() { emulation::finish_copies(); }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -57,6 +57,12 @@ struct Fiber {
   // What it brought to the last two shuffles of its team: those who have left the first may already be in the second.
   std::uint64_t brought[2] = {};
   unsigned shuffles = 0;
+  struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+  };
+  std::vector<Copy> copies;  // that it has asked for and not waited for
 };
 
 class Machine {
@@ -126,6 +132,13 @@ class Machine {
     for (int i = 0; i < kTeam; ++i) sum += static_cast<int>(fiber(current_ / kTeam * kTeam + i).brought[turn]);
     return sum;
   }
+  void copy_later(void* to, const void* from, std::size_t bytes) {
+    fiber(current_).copies.push_back({to, from, bytes});
+  }
+  void finish_copies() {
+    for (const Fiber::Copy& copy : fiber(current_).copies) std::memcpy(copy.to, copy.from, copy.bytes);
+    fiber(current_).copies.clear();
+  }
   [[noreturn]] void fail(const std::string& what) {
     error_ = "block " + std::to_string(block_) + ", thread " + std::to_string(current_) + ": " + what;
     leave(fiber(current_));
@@ -155,6 +168,7 @@ class Machine {
       f.waiting = Meeting::none;
       f.barriers = 0;
       f.shuffles = 0;
+      f.copies.clear();
       f.fake_stack = nullptr;
       makecontext(&f.context, &Machine::begin, 0);
     }
@@ -217,6 +231,7 @@ void Machine::begin() {
   Stack::after_entering(nullptr, &m.scheduler_stack_);
   (*m.kernel_)();
   Fiber& me = m.fiber(m.current_);
+  if (!me.copies.empty()) m.fail("copies that nobody has waited for");
   me.finished = true;
   m.leave(me);
 }
@@ -242,6 +257,8 @@ unsigned char* block_memory() { return machine().memory(); }
 void meet(Meeting meeting) { machine().meet(meeting); }
 std::uint64_t exchange(std::uint64_t value, int lane) { return machine().exchange(value, lane); }
 int count(bool value) { return machine().count(value); }
+void copy_later(void* to, const void* from, std::size_t bytes) { machine().copy_later(to, from, bytes); }
+void finish_copies() { machine().finish_copies(); }
 void fail(const char* what) { machine().fail(what); }
 
 }  // namespace logloss::emulation

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from logloss import _core, _elementwise
+from logloss import _core, _device, _elementwise
+from logloss._device import on_device
 from logloss._elementwise import binary_call
 from logloss._reduction import Reduction
 from logloss._validate import Array
 
 
-def sigmoid(input: ArrayLike, *, out: Array | None = None) -> Array:
+def sigmoid(input: ArrayLike, *, out: Array | None = None, stream: Any = None) -> Array:
     """
     Logistic function ``1 / (1 + exp(-x))``, element by element.
 
@@ -23,6 +27,8 @@ def sigmoid(input: ArrayLike, *, out: Array | None = None) -> Array:
         Logits, of a floating-point dtype and any shape.
     out : ndarray, optional
         Where to write the result; of the shape and dtype of `input`, may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -46,10 +52,12 @@ def sigmoid(input: ArrayLike, *, out: Array | None = None) -> Array:
     >>> logloss.sigmoid(np.array([0.0, -40.0]))
     array([5.00000000e-01, 4.24835426e-18])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.function("sigmoid", input, out, stream)
     return _elementwise.function(_core.sigmoid, input, out)
 
 
-def log_sigmoid(input: ArrayLike, *, out: Array | None = None) -> Array:
+def log_sigmoid(input: ArrayLike, *, out: Array | None = None, stream: Any = None) -> Array:
     """
     Logarithm of the logistic function, ``min(x, 0) - log1p(exp(-|x|))``, element by element.
 
@@ -61,6 +69,8 @@ def log_sigmoid(input: ArrayLike, *, out: Array | None = None) -> Array:
         Logits, of a floating-point dtype and any shape.
     out : ndarray, optional
         Where to write the result; of the shape and dtype of `input`, may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -82,11 +92,17 @@ def log_sigmoid(input: ArrayLike, *, out: Array | None = None) -> Array:
     >>> logloss.log_sigmoid(np.array([40.0, -1000.0]))
     array([-4.24835426e-18, -1.00000000e+03])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.function("log_sigmoid", input, out, stream)
     return _elementwise.function(_core.log_sigmoid, input, out)
 
 
 def sigmoid_backward(
-    grad_output: ArrayLike, input: ArrayLike, *, out: Array | None = None
+    grad_output: ArrayLike,
+    input: ArrayLike,
+    *,
+    out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `sigmoid` with respect to its input: ``g * s * (1 - s)`` with s the sigmoid.
@@ -99,6 +115,8 @@ def sigmoid_backward(
         The logits that `sigmoid` was given.
     out : ndarray, optional
         Where to write the result; may be `input` or `grad_output` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -116,11 +134,17 @@ def sigmoid_backward(
     >>> logloss.sigmoid_backward(1.0, np.array([0.0, 40.0]))
     array([2.50000000e-01, 4.24835426e-18])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.function_backward("sigmoid_backward", grad_output, input, out, stream)
     return _elementwise.function_backward(_core.sigmoid_backward, grad_output, input, out)
 
 
 def log_sigmoid_backward(
-    grad_output: ArrayLike, input: ArrayLike, *, out: Array | None = None
+    grad_output: ArrayLike,
+    input: ArrayLike,
+    *,
+    out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `log_sigmoid` with respect to its input: ``g * sigmoid(-x)``.
@@ -133,6 +157,8 @@ def log_sigmoid_backward(
         The logits that `log_sigmoid` was given.
     out : ndarray, optional
         Where to write the result; may be `input` or `grad_output` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -150,6 +176,8 @@ def log_sigmoid_backward(
     >>> logloss.log_sigmoid_backward(1.0, np.array([0.0, 40.0]))
     array([5.00000000e-01, 4.24835426e-18])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.function_backward("log_sigmoid_backward", grad_output, input, out, stream)
     return _elementwise.function_backward(_core.log_sigmoid_backward, grad_output, input, out)
 
 
@@ -162,6 +190,7 @@ def binary_cross_entropy(
     *,
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
+    stream: Any = None,
 ) -> float | Array:
     """
     Binary cross-entropy of probabilities, in nats: ``-w (y log(x) + (1 - y) log(1 - x))``.
@@ -180,6 +209,8 @@ def binary_cross_entropy(
         Weights w that broadcast to the shape of `input`: (N, 1) for samples of shape (N, D).
     reduction : {"mean", "sum", "none"}
         "mean" divides by the number of elements, whatever the weights.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -206,6 +237,12 @@ def binary_cross_entropy(
     >>> logloss.binary_cross_entropy(np.array([0.8, 0.0]), [1, 1], reduction="none")
     array([  0.22314355, 100.        ])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "binary_cross_entropy", input, target, reduction, stream, weight=weight
+        )
     call = binary_call(_core.binary_cross_entropy, input, target, weight, reduction)
     return _elementwise.loss(call)
 
@@ -218,6 +255,7 @@ def binary_cross_entropy_backward(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
     out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `binary_cross_entropy`: ``g * w * (x - y) / max(x * (1 - x), 1e-12)``.
@@ -232,6 +270,8 @@ def binary_cross_entropy_backward(
         As for `binary_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -249,6 +289,20 @@ def binary_cross_entropy_backward(
     >>> logloss.binary_cross_entropy_backward(1.0, np.array([0.5, 0.75]), [1, 0], reduction="sum")
     array([-2.,  4.])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "binary_cross_entropy",
+            input,
+            target,
+            reduction,
+            stream,
+            weight=weight,
+            want="gradient",
+            grad_output=grad_output,
+            out=out,
+        )
     call = binary_call(_core.binary_cross_entropy, input, target, weight, reduction)
     return _elementwise.loss_backward(call, grad_output, input, out)
 
@@ -260,6 +314,7 @@ def binary_cross_entropy_value_and_grad(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
     out: Array | None = None,
+    stream: Any = None,
 ) -> tuple[float | Array, Array]:
     """
     `binary_cross_entropy` and its gradient, with the probabilities read from memory once.
@@ -270,6 +325,8 @@ def binary_cross_entropy_value_and_grad(
         As for `binary_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -289,6 +346,19 @@ def binary_cross_entropy_value_and_grad(
     >>> logloss.binary_cross_entropy_value_and_grad(np.array([0.5]), [1])
     (0.6931471805599453, array([-2.]))
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "binary_cross_entropy",
+            input,
+            target,
+            reduction,
+            stream,
+            weight=weight,
+            want="both",
+            out=out,
+        )
     call = binary_call(_core.binary_cross_entropy, input, target, weight, reduction)
     return _elementwise.loss_value_and_grad(call, input, out)
 
@@ -303,6 +373,7 @@ def binary_cross_entropy_with_logits(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
     pos_weight: ArrayLike | None = None,
+    stream: Any = None,
 ) -> float | Array:
     """
     Binary cross-entropy of logits, in nats: ``w ((1 - y) x + (1 + (p - 1) y) softplus(-x))``.
@@ -324,6 +395,8 @@ def binary_cross_entropy_with_logits(
     pos_weight : array_like, optional
         Weights p of the positive targets, which broadcast to the shape of `input`: (D,) for
         (N, D), (C, 1, 1) for (N, C, H, W).
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -349,6 +422,18 @@ def binary_cross_entropy_with_logits(
     >>> logloss.binary_cross_entropy_with_logits(x, [0, 1, 0], reduction="none")
     array([4.24835426e-18, 6.93147181e-01, 1.00000000e+03])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "binary_cross_entropy_with_logits",
+            input,
+            target,
+            reduction,
+            stream,
+            weight=weight,
+            pos_weight=pos_weight,
+        )
     kernel = _core.binary_cross_entropy_with_logits
     call = binary_call(kernel, input, target, weight, reduction, pos_weight=pos_weight)
     return _elementwise.loss(call)
@@ -363,6 +448,7 @@ def binary_cross_entropy_with_logits_backward(
     reduction: Reduction = "mean",
     pos_weight: ArrayLike | None = None,
     out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `binary_cross_entropy_with_logits`: ``g w (sigmoid(x) - y)`` without `pos_weight`.
@@ -377,6 +463,8 @@ def binary_cross_entropy_with_logits_backward(
         As for `binary_cross_entropy_with_logits`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -394,6 +482,21 @@ def binary_cross_entropy_with_logits_backward(
     >>> logloss.binary_cross_entropy_with_logits_backward(1.0, np.array([0.0, 40.0]), [0, 1])
     array([ 2.50000000e-01, -2.12417713e-18])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "binary_cross_entropy_with_logits",
+            input,
+            target,
+            reduction,
+            stream,
+            weight=weight,
+            pos_weight=pos_weight,
+            want="gradient",
+            grad_output=grad_output,
+            out=out,
+        )
     kernel = _core.binary_cross_entropy_with_logits
     call = binary_call(kernel, input, target, weight, reduction, pos_weight=pos_weight)
     return _elementwise.loss_backward(call, grad_output, input, out)
@@ -407,6 +510,7 @@ def binary_cross_entropy_with_logits_value_and_grad(
     reduction: Reduction = "mean",
     pos_weight: ArrayLike | None = None,
     out: Array | None = None,
+    stream: Any = None,
 ) -> tuple[float | Array, Array]:
     """
     `binary_cross_entropy_with_logits` and its gradient, with the logits read from memory once.
@@ -417,6 +521,8 @@ def binary_cross_entropy_with_logits_value_and_grad(
         As for `binary_cross_entropy_with_logits`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -437,6 +543,20 @@ def binary_cross_entropy_with_logits_value_and_grad(
     >>> logloss.binary_cross_entropy_with_logits_value_and_grad(np.array([0.0]), [1])
     (0.6931471805599453, array([-0.5]))
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "binary_cross_entropy_with_logits",
+            input,
+            target,
+            reduction,
+            stream,
+            weight=weight,
+            pos_weight=pos_weight,
+            want="both",
+            out=out,
+        )
     kernel = _core.binary_cross_entropy_with_logits
     call = binary_call(kernel, input, target, weight, reduction, pos_weight=pos_weight)
     return _elementwise.loss_value_and_grad(call, input, out)

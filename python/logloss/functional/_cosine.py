@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from logloss import _pairs
+from logloss import _device, _pairs
+from logloss._device import on_device
 from logloss._pairs import PairCall, PairGradient, cosine_call
 from logloss._reduction import Reduction
 from logloss._validate import Array, check_pair
@@ -18,6 +22,7 @@ def cosine_embedding_loss(
     *,
     margin: float = 0.0,
     reduction: Reduction = "mean",
+    stream: Any = None,
 ) -> float | Array:
     """
     Cosine embedding loss: ``1 - cos(a, b)`` for targets 1, ``max(0, cos(a, b) - margin)`` for -1.
@@ -38,6 +43,8 @@ def cosine_embedding_loss(
         Usually in [-1, 1], best in [0, 0.5].
     reduction : {"mean", "sum", "none"}
         "mean" divides by N.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -64,6 +71,12 @@ def cosine_embedding_loss(
     >>> logloss.cosine_embedding_loss(a, b, [1, -1], reduction="none")
     array([1.50000000e-12, 7.07106781e-01])
     """
+    if (
+        type(input1) is not ndarray or type(input2) is not ndarray or stream is not None
+    ) and on_device(stream, input1, input2):
+        return _device.pair_losses(
+            "cosine_embedding_loss", input1, input2, reduction, stream, target=target, margin=margin
+        )
     return _pairs.loss(cosine_call(input1, input2, target, margin, reduction))
 
 
@@ -76,6 +89,7 @@ def cosine_embedding_loss_backward(
     margin: float = 0.0,
     reduction: Reduction = "mean",
     out: tuple[Array, Array] | None = None,
+    stream: Any = None,
 ) -> tuple[Array, Array]:
     """
     Gradients of `cosine_embedding_loss` with respect to both inputs.
@@ -90,6 +104,8 @@ def cosine_embedding_loss_backward(
         As for `cosine_embedding_loss`.
     out : pair of ndarray, optional
         Where to write the gradients; of the shapes and dtypes of the inputs, may be them.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -110,6 +126,22 @@ def cosine_embedding_loss_backward(
     >>> grad1.round(6) + 0.0, grad2.round(6) + 0.0
     (array([ 0., -1.]), array([-0.5,  0. ]))
     """
+    if (
+        type(input1) is not ndarray or type(input2) is not ndarray or stream is not None
+    ) and on_device(stream, input1, input2):
+        return _device.pair_losses(
+            "cosine_embedding_loss",
+            input1,
+            input2,
+            reduction,
+            stream,
+            target=target,
+            margin=margin,
+            both_sides=True,
+            want="gradient",
+            grad_output=grad_output,
+            out=out,
+        )
     call = cosine_call(input1, input2, target, margin, reduction)
     gradients = _gradients(call, input1, input2, out, (target, grad_output))
     _pairs.loss_backward(call, grad_output, *gradients)
@@ -124,6 +156,7 @@ def cosine_embedding_loss_value_and_grad(
     margin: float = 0.0,
     reduction: Reduction = "mean",
     out: tuple[Array, Array] | None = None,
+    stream: Any = None,
 ) -> tuple[float | Array, tuple[Array, Array]]:
     """
     `cosine_embedding_loss` and its gradients with respect to both inputs.
@@ -134,6 +167,8 @@ def cosine_embedding_loss_value_and_grad(
         As for `cosine_embedding_loss`.
     out : pair of ndarray, optional
         Where to write the gradients; of the shapes and dtypes of the inputs, may be them.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -155,6 +190,21 @@ def cosine_embedding_loss_value_and_grad(
     >>> loss
     1.0
     """
+    if (
+        type(input1) is not ndarray or type(input2) is not ndarray or stream is not None
+    ) and on_device(stream, input1, input2):
+        return _device.pair_losses(
+            "cosine_embedding_loss",
+            input1,
+            input2,
+            reduction,
+            stream,
+            target=target,
+            margin=margin,
+            both_sides=True,
+            want="both",
+            out=out,
+        )
     call = cosine_call(input1, input2, target, margin, reduction)
     gradients = _gradients(call, input1, input2, out, (target,))
     value = _pairs.loss(call, *gradients)

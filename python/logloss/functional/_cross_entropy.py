@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from logloss import _calls, _core
+from logloss import _calls, _core, _device
+from logloss._device import on_device
 from logloss._reduction import Reduction, loss_call
 from logloss._validate import Array
 
@@ -19,6 +23,7 @@ def cross_entropy(
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     axis: int | None = None,
+    stream: Any = None,
 ) -> float | Array:
     """
     Cross-entropy between logits and class indices or class probabilities, in nats.
@@ -46,6 +51,8 @@ def cross_entropy(
         In [0, 1]: the share of the target that is spread evenly over all classes.
     axis : int, optional
         The class axis; by default 0 for 1-D input, else 1.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -83,6 +90,20 @@ def cross_entropy(
     >>> logloss.cross_entropy(logits, [1, 0])
     0.34657359123924375
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.class_losses(
+            "cross_entropy",
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            axis,
+            stream,
+            label_smoothing=label_smoothing,
+        )
     call = loss_call(
         input, target, weight, ignore_index, reduction, axis, label_smoothing=label_smoothing
     )
@@ -100,6 +121,7 @@ def cross_entropy_backward(
     label_smoothing: float = 0.0,
     axis: int | None = None,
     out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `cross_entropy` with respect to the logits.
@@ -116,6 +138,8 @@ def cross_entropy_backward(
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself,
         whose logits the gradient then replaces.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -133,6 +157,23 @@ def cross_entropy_backward(
     >>> logloss.cross_entropy_backward(1.0, np.array([[0.0, 0.0]]), [1])
     array([[ 0.5, -0.5]])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.class_losses(
+            "cross_entropy",
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            axis,
+            stream,
+            label_smoothing=label_smoothing,
+            want="gradient",
+            grad_output=grad_output,
+            out=out,
+        )
     call = loss_call(
         input, target, weight, ignore_index, reduction, axis, label_smoothing=label_smoothing
     )
@@ -150,6 +191,7 @@ def cross_entropy_value_and_grad(
     label_smoothing: float = 0.0,
     axis: int | None = None,
     out: Array | None = None,
+    stream: Any = None,
 ) -> tuple[float | Array, Array]:
     """
     `cross_entropy` and its gradient, with the logits read from memory once.
@@ -161,6 +203,8 @@ def cross_entropy_value_and_grad(
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself,
         whose logits the gradient then replaces.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -183,6 +227,22 @@ def cross_entropy_value_and_grad(
     >>> grad
     array([[ 0.5, -0.5]])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.class_losses(
+            "cross_entropy",
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            axis,
+            stream,
+            label_smoothing=label_smoothing,
+            want="both",
+            out=out,
+        )
     call = loss_call(
         input, target, weight, ignore_index, reduction, axis, label_smoothing=label_smoothing
     )
@@ -198,6 +258,7 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: Reduction = "mean",
     axis: int | None = None,
+    stream: Any = None,
 ) -> float | Array:
     """
     Negative log-likelihood of class indices under log-probabilities: ``-weight[y] * input[y]``.
@@ -211,6 +272,8 @@ def nll_loss(
         axis.
     weight, ignore_index, reduction, axis
         As for `cross_entropy`.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -232,6 +295,12 @@ def nll_loss(
     >>> logloss.nll_loss(np.log([[0.25, 0.75]]), [0])
     1.3862943611198906
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.class_losses(
+            "nll_loss", input, target, weight, ignore_index, reduction, axis, stream
+        )
     call = loss_call(input, target, weight, ignore_index, reduction, axis, probabilities=False)
     return _calls.loss(_core.nll_loss, call)
 
@@ -246,6 +315,7 @@ def nll_loss_backward(
     reduction: Reduction = "mean",
     axis: int | None = None,
     out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `nll_loss` with respect to its input: ``-g * weight[y]`` at the target, else 0.
@@ -258,6 +328,8 @@ def nll_loss_backward(
         As for `nll_loss`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -275,6 +347,22 @@ def nll_loss_backward(
     >>> logloss.nll_loss_backward(1.0, np.log([[0.25, 0.75]]), [0])
     array([[-1.,  0.]])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.class_losses(
+            "nll_loss",
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            axis,
+            stream,
+            want="gradient",
+            grad_output=grad_output,
+            out=out,
+        )
     call = loss_call(input, target, weight, ignore_index, reduction, axis, probabilities=False)
     gradient = _calls.Gradient(call, out, input, (target, weight, grad_output))
     return _calls.loss_backward(_core.nll_loss, call, grad_output, gradient)
@@ -289,6 +377,7 @@ def nll_loss_value_and_grad(
     reduction: Reduction = "mean",
     axis: int | None = None,
     out: Array | None = None,
+    stream: Any = None,
 ) -> tuple[float | Array, Array]:
     """
     `nll_loss` and its gradient.
@@ -299,6 +388,8 @@ def nll_loss_value_and_grad(
         As for `nll_loss`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -319,6 +410,21 @@ def nll_loss_value_and_grad(
     >>> loss, grad.tolist()
     (0.5, [[0.0, -1.0]])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.class_losses(
+            "nll_loss",
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            axis,
+            stream,
+            want="both",
+            out=out,
+        )
     call = loss_call(input, target, weight, ignore_index, reduction, axis, probabilities=False)
     gradient = _calls.Gradient(call, out, input, (target, weight))
     return _calls.loss_value_and_grad(_core.nll_loss, call, gradient)

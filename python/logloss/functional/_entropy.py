@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from logloss import _calls, _core
+from logloss import _calls, _core, _device
+from logloss._device import on_device
 from logloss._validate import Array
 
 
-def entropy(probs: ArrayLike, axis: int = -1) -> Array:
+def entropy(probs: ArrayLike, axis: int = -1, *, stream: Any = None) -> Array:
     """
     Entropy of probabilities along one axis, in nats: ``-sum(p * log(p))``.
 
@@ -21,6 +25,8 @@ def entropy(probs: ArrayLike, axis: int = -1) -> Array:
         Probabilities, of a floating-point dtype and any shape; taken as they are, not normalised.
     axis : int, default -1
         The class axis.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -46,11 +52,18 @@ def entropy(probs: ArrayLike, axis: int = -1) -> Array:
     >>> float(logloss.entropy(np.array([0.5, 0.5, 0.0])))
     0.6931471805599453
     """
+    if (type(probs) is not ndarray or stream is not None) and on_device(stream, probs):
+        return _device.row_values("entropy", probs, axis, stream, of_nothing=0.0, argument="probs")
     return _calls.row_values(_core.entropy, probs, axis, of_nothing=0.0, name="probs")
 
 
 def entropy_backward(
-    grad_output: ArrayLike, probs: ArrayLike, axis: int = -1, *, out: Array | None = None
+    grad_output: ArrayLike,
+    probs: ArrayLike,
+    axis: int = -1,
+    *,
+    out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `entropy` with respect to the probabilities: ``-g * (log(p) + 1)``.
@@ -65,6 +78,8 @@ def entropy_backward(
         The class axis.
     out : ndarray, optional
         Where to write the result; may be `probs` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -84,12 +99,16 @@ def entropy_backward(
     >>> logloss.entropy_backward(1.0, np.array([1.0, 0.5]))
     array([-1.        , -0.30685282])
     """
+    if (type(probs) is not ndarray or stream is not None) and on_device(stream, probs):
+        return _device.row_values_backward(
+            "entropy_backward", grad_output, probs, axis, stream, out=out, argument="probs"
+        )
     return _calls.row_values_backward(
         _core.entropy_backward, grad_output, probs, axis, out=out, name="probs"
     )
 
 
-def entropy_with_logits(input: ArrayLike, axis: int = -1) -> Array:
+def entropy_with_logits(input: ArrayLike, axis: int = -1, *, stream: Any = None) -> Array:
     """
     Entropy of the softmax of logits along one axis, in nats.
 
@@ -102,6 +121,8 @@ def entropy_with_logits(input: ArrayLike, axis: int = -1) -> Array:
         Logits, of a floating-point dtype and any shape.
     axis : int, default -1
         The class axis.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -126,11 +147,18 @@ def entropy_with_logits(input: ArrayLike, axis: int = -1) -> Array:
     >>> logloss.entropy_with_logits(np.array([[0.0, 0.0], [0.0, 40.0]]))
     array([6.93147181e-01, 1.74182524e-16])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.row_values("entropy_with_logits", input, axis, stream, of_nothing=0.0)
     return _calls.row_values(_core.entropy_with_logits, input, axis, of_nothing=0.0)
 
 
 def entropy_with_logits_backward(
-    grad_output: ArrayLike, input: ArrayLike, axis: int = -1, *, out: Array | None = None
+    grad_output: ArrayLike,
+    input: ArrayLike,
+    axis: int = -1,
+    *,
+    out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `entropy_with_logits` with respect to the logits: ``-g * p * (log(p) + H)``.
@@ -145,6 +173,8 @@ def entropy_with_logits_backward(
         The class axis.
     out : ndarray, optional
         Where to write the result; may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -164,6 +194,10 @@ def entropy_with_logits_backward(
     >>> logloss.entropy_with_logits_backward(1.0, np.array([0.0, np.log(3.0)]))
     array([ 0.2059898, -0.2059898])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.row_values_backward(
+            "entropy_with_logits_backward", grad_output, input, axis, stream, out=out
+        )
     return _calls.row_values_backward(
         _core.entropy_with_logits_backward, grad_output, input, axis, out=out
     )

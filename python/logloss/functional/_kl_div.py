@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from logloss import _elementwise, _pairs
+from logloss import _device, _elementwise, _pairs
+from logloss._device import on_device
 from logloss._elementwise import kl_div_call
 from logloss._pairs import PairCall, PairGradient, divergence_call
 from logloss._reduction import KLReduction
@@ -18,6 +22,7 @@ def kl_div(
     *,
     reduction: KLReduction = "mean",
     log_target: bool = False,
+    stream: Any = None,
 ) -> float | Array:
     """
     Terms of the Kullback-Leibler divergence KL(p || q), in nats: ``p * (log(p) - log(q))``.
@@ -37,6 +42,8 @@ def kl_div(
         "batchmean" divides by ``input.shape[0]``, the number of samples of shape (N, C).
     log_target : bool, default False
         Whether `target` holds log p.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -65,6 +72,12 @@ def kl_div(
     >>> logloss.kl_div(np.log(q), p, reduction="batchmean")
     0.14384103622589045
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "kl_div_log_target" if log_target else "kl_div", input, target, reduction, stream
+        )
     return _elementwise.loss(kl_div_call(input, target, reduction, log_target=log_target))
 
 
@@ -76,6 +89,7 @@ def kl_div_backward(
     reduction: KLReduction = "mean",
     log_target: bool = False,
     out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `kl_div` with respect to `input`: ``-g * p``.
@@ -88,6 +102,8 @@ def kl_div_backward(
         As for `kl_div`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -105,6 +121,19 @@ def kl_div_backward(
     >>> logloss.kl_div_backward(1.0, np.log([0.25, 0.75]), np.array([0.5, 0.5]), reduction="sum")
     array([-0.5, -0.5])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "kl_div_log_target" if log_target else "kl_div",
+            input,
+            target,
+            reduction,
+            stream,
+            want="gradient",
+            grad_output=grad_output,
+            out=out,
+        )
     call = kl_div_call(input, target, reduction, log_target=log_target)
     return _elementwise.loss_backward(call, grad_output, input, out)
 
@@ -116,6 +145,7 @@ def kl_div_value_and_grad(
     reduction: KLReduction = "mean",
     log_target: bool = False,
     out: Array | None = None,
+    stream: Any = None,
 ) -> tuple[float | Array, Array]:
     """
     `kl_div` and its gradient with respect to `input`, with both arrays read from memory once.
@@ -126,6 +156,8 @@ def kl_div_value_and_grad(
         As for `kl_div`.
     out : ndarray, optional
         Where to write the gradient; of the shape and dtype of `input`, and may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -145,6 +177,18 @@ def kl_div_value_and_grad(
     >>> logloss.kl_div_value_and_grad(np.array([[-1.0]]), np.array([[1.0]]), reduction="sum")
     (1.0, array([[-1.]]))
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.element_losses(
+            "kl_div_log_target" if log_target else "kl_div",
+            input,
+            target,
+            reduction,
+            stream,
+            want="both",
+            out=out,
+        )
     call = kl_div_call(input, target, reduction, log_target=log_target)
     return _elementwise.loss_value_and_grad(call, input, out)
 
@@ -158,6 +202,7 @@ def kl_div_with_logits(
     *,
     reduction: KLReduction = "batchmean",
     axis: int = -1,
+    stream: Any = None,
 ) -> float | Array:
     """
     Kullback-Leibler divergence KL(softmax(target) || softmax(input)) of rows of logits, in nats.
@@ -178,6 +223,8 @@ def kl_div_with_logits(
         ``input.shape[0]``, "mean" by the number of elements; "none" gives one value for each row.
     axis : int, default -1
         The class axis.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -206,6 +253,12 @@ def kl_div_with_logits(
     >>> logloss.kl_div_with_logits(x, x + [[0.0, 1.0], [0.0, 1e-6]], reduction="none")
     array([1.10944072e-01, 9.83059364e-14])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.pair_losses(
+            "kl_div_with_logits", input, target, reduction, stream, axis=axis
+        )
     return _pairs.loss(divergence_call(input, target, reduction, axis))
 
 
@@ -218,6 +271,7 @@ def kl_div_with_logits_backward(
     axis: int = -1,
     target_grad: bool = False,
     out: Array | tuple[Array, Array] | None = None,
+    stream: Any = None,
 ) -> Array | tuple[Array, Array]:
     """
     Gradient of `kl_div_with_logits`: ``g * (q - p)`` and, for the target, ``g * p * (d - KL)``.
@@ -232,6 +286,8 @@ def kl_div_with_logits_backward(
         Whether the gradient with respect to `target` is wanted as well.
     out : ndarray or pair of ndarray, optional
         Where to write the gradient, or both; may be `input` (and `target`) themselves.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -250,6 +306,21 @@ def kl_div_with_logits_backward(
     >>> logloss.kl_div_with_logits_backward(1.0, x, t)
     array([[ 0.25, -0.25]])
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.pair_losses(
+            "kl_div_with_logits",
+            input,
+            target,
+            reduction,
+            stream,
+            axis=axis,
+            both_sides=target_grad,
+            want="gradient",
+            grad_output=grad_output,
+            out=out,
+        )
     call = divergence_call(input, target, reduction, axis)
     first, second = _gradients(call, input, target, out, (grad_output,), target_grad=target_grad)
     _pairs.loss_backward(call, grad_output, first, second)
@@ -264,6 +335,7 @@ def kl_div_with_logits_value_and_grad(
     axis: int = -1,
     target_grad: bool = False,
     out: Array | tuple[Array, Array] | None = None,
+    stream: Any = None,
 ) -> tuple[float | Array, Array | tuple[Array, Array]]:
     """
     `kl_div_with_logits` and its gradient, with both rows read from memory once.
@@ -276,6 +348,8 @@ def kl_div_with_logits_value_and_grad(
         Whether the gradient with respect to `target` is wanted as well.
     out : ndarray or pair of ndarray, optional
         Where to write the gradient, or both; may be `input` (and `target`) themselves.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -297,6 +371,20 @@ def kl_div_with_logits_value_and_grad(
     >>> round(loss, 6), grad
     (0.130812, array([[ 0.25, -0.25]]))
     """
+    if (
+        type(input) is not ndarray or type(target) is not ndarray or stream is not None
+    ) and on_device(stream, input, target):
+        return _device.pair_losses(
+            "kl_div_with_logits",
+            input,
+            target,
+            reduction,
+            stream,
+            axis=axis,
+            both_sides=target_grad,
+            want="both",
+            out=out,
+        )
     call = divergence_call(input, target, reduction, axis)
     first, second = _gradients(call, input, target, out, (), target_grad=target_grad)
     return _pairs.loss(call, first, second), _finished(first, second)

@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from logloss import _calls, _core
+from logloss import _calls, _core, _device
+from logloss._device import on_device
 from logloss._validate import Array
 
 
-def log_softmax(input: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
+def log_softmax(
+    input: ArrayLike, axis: int = -1, *, out: Array | None = None, stream: Any = None
+) -> Array:
     """
     Logarithm of the softmax along one axis: ``x - log(sum(exp(x)))``.
 
@@ -25,6 +30,8 @@ def log_softmax(input: ArrayLike, axis: int = -1, *, out: Array | None = None) -
         The class axis.
     out : ndarray, optional
         Where to write the result; of the shape and dtype of `input`, may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -56,10 +63,14 @@ def log_softmax(input: ArrayLike, axis: int = -1, *, out: Array | None = None) -
     >>> logloss.log_softmax(np.array([0.0, 40.0]))
     array([-4.00000000e+01, -4.24835426e-18])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.softmax_like("log_softmax", input, axis, out, stream)
     return _calls.softmax_like(_core.log_softmax, input, axis, out)
 
 
-def softmax(input: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
+def softmax(
+    input: ArrayLike, axis: int = -1, *, out: Array | None = None, stream: Any = None
+) -> Array:
     """
     Softmax along one axis: ``exp(x) / sum(exp(x))``.
 
@@ -73,6 +84,8 @@ def softmax(input: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Ar
         The class axis.
     out : ndarray, optional
         Where to write the result; of the shape and dtype of `input`, may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -98,10 +111,14 @@ def softmax(input: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Ar
     >>> logloss.softmax(np.array([0.0, 0.0, -np.inf]))
     array([0.5, 0.5, 0. ])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.softmax_like("softmax", input, axis, out, stream)
     return _calls.softmax_like(_core.softmax, input, axis, out)
 
 
-def logsumexp(input: ArrayLike, axis: int = -1, *, keepdims: bool = False) -> Array:
+def logsumexp(
+    input: ArrayLike, axis: int = -1, *, keepdims: bool = False, stream: Any = None
+) -> Array:
     """
     ``log(sum(exp(x)))`` along one axis, without overflow.
 
@@ -115,6 +132,8 @@ def logsumexp(input: ArrayLike, axis: int = -1, *, keepdims: bool = False) -> Ar
         The axis that is summed.
     keepdims : bool, default False
         Whether that axis stays, with length 1.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -139,11 +158,20 @@ def logsumexp(input: ArrayLike, axis: int = -1, *, keepdims: bool = False) -> Ar
     >>> float(logloss.logsumexp(np.array([1000.0, 1000.0])))
     1000.6931471805599
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.row_values(
+            "logsumexp", input, axis, stream, keepdims=keepdims, of_nothing=-math.inf
+        )
     return _calls.row_values(_core.logsumexp, input, axis, keepdims=keepdims, of_nothing=-math.inf)
 
 
 def log_softmax_backward(
-    grad_output: ArrayLike, input: ArrayLike, axis: int = -1, *, out: Array | None = None
+    grad_output: ArrayLike,
+    input: ArrayLike,
+    axis: int = -1,
+    *,
+    out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `log_softmax` with respect to its input: ``g - softmax(x) * sum(g)``.
@@ -158,6 +186,8 @@ def log_softmax_backward(
         The class axis.
     out : ndarray, optional
         Where to write the result; may be `input` or `grad_output` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -179,11 +209,20 @@ def log_softmax_backward(
     >>> logloss.log_softmax_backward(np.array([1.0, 0.0]), np.array([0.0, 0.0]))
     array([ 0.5, -0.5])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.softmax_like_backward(
+            "log_softmax_backward", grad_output, input, axis, out, stream
+        )
     return _calls.softmax_like_backward(_core.log_softmax_backward, grad_output, input, axis, out)
 
 
 def softmax_backward(
-    grad_output: ArrayLike, input: ArrayLike, axis: int = -1, *, out: Array | None = None
+    grad_output: ArrayLike,
+    input: ArrayLike,
+    axis: int = -1,
+    *,
+    out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `softmax` with respect to its input: ``s * (g - sum(g * s))`` with s the softmax.
@@ -198,6 +237,8 @@ def softmax_backward(
         The class axis.
     out : ndarray, optional
         Where to write the result; may be `input` or `grad_output` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -215,6 +256,10 @@ def softmax_backward(
     >>> logloss.softmax_backward(np.array([1.0, 0.0]), np.array([0.0, 0.0]))
     array([ 0.25, -0.25])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.softmax_like_backward(
+            "softmax_backward", grad_output, input, axis, out, stream
+        )
     return _calls.softmax_like_backward(_core.softmax_backward, grad_output, input, axis, out)
 
 
@@ -225,6 +270,7 @@ def logsumexp_backward(
     *,
     keepdims: bool = False,
     out: Array | None = None,
+    stream: Any = None,
 ) -> Array:
     """
     Gradient of `logsumexp` with respect to its input: ``g * softmax(x)``.
@@ -241,6 +287,8 @@ def logsumexp_backward(
         As it was given to `logsumexp`.
     out : ndarray, optional
         Where to write the result; may be `input` itself.
+    stream : optional
+        For arrays on a GPU; see `logloss.functional`.
 
     Returns
     -------
@@ -263,6 +311,10 @@ def logsumexp_backward(
     >>> logloss.logsumexp_backward(1.0, np.array([0.0, 0.0]))
     array([0.5, 0.5])
     """
+    if (type(input) is not ndarray or stream is not None) and on_device(stream, input):
+        return _device.row_values_backward(
+            "logsumexp_backward", grad_output, input, axis, stream, keepdims=keepdims, out=out
+        )
     return _calls.row_values_backward(
         _core.logsumexp_backward, grad_output, input, axis, keepdims=keepdims, out=out
     )
