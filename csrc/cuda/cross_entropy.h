@@ -82,6 +82,8 @@ struct CrossEntropy {
       return row_stats(crew, rows.row(0, i), shape.classes, NoRowTerm{});
     } else if (target) {
       return row_stats(crew, rows.row(0, i), shape.classes, DeviceWeightTerm<T>{weight});
+    } else if (!weight && smoothing == 0.0) {
+      return row_stats(crew, rows.row(0, i), shape.classes, StoredTerm<S>{rows.row(1, i)});
     } else {
       return row_stats(crew, rows.row(0, i), shape.classes, probability_term(rows.row(1, i)));
     }
@@ -156,7 +158,7 @@ struct CrossEntropy {
       const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
       const DeviceProbabilityTerm<S> term = probability_term(nullptr);
       transform(crew, shape.classes, in, out, [&](std::int64_t j, const Vec<T>* x, Vec<T>* y) {
-        const Vec<T> v = narrow<T>(term.of(x[1], Vec<double>(term.weight.at(j))));
+        const Vec<T> v = narrow<T>(term.of(x[1], Vec<double>(static_cast<double>(term.weight.at(j)))));
         *y = scaled_softmax(scaled_softmax.parts(x[0]), Vec<T>(static_cast<T>(-factor)) * v);
       });
     }

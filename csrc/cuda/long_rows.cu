@@ -29,8 +29,12 @@ void sweep_long_rows(const LongRowsCall& call, RowStats* chunk, LongRow* row, St
     const DeviceWeightTerm<T> weight{static_cast<const T*>(call.weight)};
     if (!call.linear) return sweep<S>(call, NoTerms{}, chunk, row, stream);
     if (call.target) return sweep<S>(call, WeightTerms<T>{weight}, chunk, row, stream);
+    const S* const probs = static_cast<const S*>(call.probs);
+    if (!weight.weight && call.smoothing == 0.0) {
+      return sweep<S>(call, PlainProbabilityTerms<S>{call.classes, probs}, chunk, row, stream);
+    }
     const double offset = call.smoothing / static_cast<double>(call.classes);
-    const DeviceProbabilityTerm<S> first{static_cast<const S*>(call.probs), weight, 1.0 - call.smoothing, offset};
+    const DeviceProbabilityTerm<S> first{probs, weight, 1.0 - call.smoothing, offset};
     sweep<S>(call, ProbabilityTerms<S>{call.classes, first}, chunk, row, stream);
   });
 }

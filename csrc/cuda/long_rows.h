@@ -55,6 +55,12 @@ struct WeightTerms {
   LOGLOSS_INLINE DeviceWeightTerm<T> of_row(std::int64_t) const { return weight; }
 };
 template <class S>
+struct PlainProbabilityTerms {
+  std::int64_t classes;
+  const S* first;
+  LOGLOSS_INLINE StoredTerm<S> of_row(std::int64_t row) const { return {first + row * classes}; }
+};
+template <class S>
 struct ProbabilityTerms {
   std::int64_t classes;
   DeviceProbabilityTerm<S> first;

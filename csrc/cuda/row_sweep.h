@@ -14,24 +14,26 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// The coefficients v_j of a row's linear sums; see cpu/row_sweep.h.
+// The coefficients v_j of a row's linear sums; see cpu/row_sweep.h. Its StoredTerm serves here as well.
 
 // v_j = weight_j, or 1 without weights: label smoothing.
 template <class T>
 struct DeviceWeightTerm {
+  using Number = T;
   static constexpr bool kPresent = true;
   const T* weight;
-  LOGLOSS_INLINE double at(std::int64_t j) const { return weight ? static_cast<double>(weight[j]) : 1.0; }
-  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, AllLanes) const { return Vec<double>(at(j + lane_of_team())); }
-  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, FirstLanes first) const {
-    return Vec<double>(lane_of_team() < first.n ? at(j + lane_of_team()) : 0.0);
+  LOGLOSS_INLINE T at(std::int64_t j) const { return weight ? weight[j] : T(1); }
+  LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, AllLanes) const { return Vec<T>(at(j + lane_of_team())); }
+  LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, FirstLanes first) const {
+    return Vec<T>(lane_of_team() < first.n ? at(j + lane_of_team()) : T(0));
   }
 };
 
-// v_j = weight_j (scale p_j + offset): class probabilities p, smoothed.
+// v_j = weight_j (scale p_j + offset): class probabilities p, weighted or smoothed.
 template <class S>
 struct DeviceProbabilityTerm {
   using T = compute_t<S>;
+  using Number = double;
   static constexpr bool kPresent = true;
   const S* probs;
   DeviceWeightTerm<T> weight;
@@ -41,8 +43,8 @@ struct DeviceProbabilityTerm {
     return fma(widen(p), Vec<double>(scale), Vec<double>(offset)) * weight_here;
   }
   template <class Lanes>
-  LOGLOSS_INLINE Vec<double> in_double(std::int64_t j, Lanes lanes) const {
-    return of(load(probs + j, lanes, T(0)), weight.in_double(j, lanes));
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, Lanes lanes) const {
+    return of(load(probs + j, lanes, T(0)), widen(weight(j, lanes)));
   }
 };
 
@@ -76,9 +78,9 @@ template <class S, class Term, class Sink>
 LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_t<S>>& exp, compute_t<S> largest,
                                      compute_t<S> shift, const Term& term, std::int64_t offset, Sink sink) {
   using T = compute_t<S>;
-  using Sweep = SweepTerms<T, Term::kPresent>;
+  using Sweep = SweepTerms<T, Term>;
   const Vec<T> excluded(largest);
-  const Vec<double> anchor(static_cast<double>(finite_anchor(largest)));
+  const T anchor = finite_anchor(largest);
   LaneSum<double> linear, mass;
   int ties = 0;
   for (int j = 0; j < n; j += kTile) {
@@ -90,16 +92,15 @@ LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_
       Sweep terms;
       terms.rest = clear(is_max, exp(std::is_same_v<Lanes, AllLanes> ? value : value - Vec<T>(shift)));
       if constexpr (Term::kPresent) {
-        const Vec<double> v = term.in_double(offset + at, lanes);
-        terms.linear = clear(v == Vec<double>(0.0), v * (anchor - widen(value)));
-        terms.mass = v;
+        terms.mass = term(offset + at, lanes);
+        terms.linear = counted_linear_term(terms.mass, anchor, value);
       }
       return terms;
     });
     sink(j / kTile, tile.rest);
     if constexpr (Term::kPresent) {
-      linear.add(tile.linear);
-      mass.add(tile.mass);
+      linear.add(widen(tile.linear));
+      mass.add(widen(tile.mass));
     }
   }
   BlockSums sums{0, 0.0, 0.0};
