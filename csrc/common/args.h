@@ -103,6 +103,7 @@ struct NllLossBatch {
   double grad_scale;
   const double* grad_rows;
   SecondSweep second_sweep;
+  std::int64_t class_stride = 1;  // of the input
 };
 
 inline constexpr std::int64_t kIgnored = -1;

@@ -17,7 +17,7 @@ void nll_loss(const NllLossBatch& batch) {
     const bool ignored = t == kIgnored;
     const T weight_t = ignored ? T(0) : weight ? weight[t] : T(1);
     if (loss) {
-      const T x_t = ignored ? T(0) : load_one(static_cast<const S*>(batch.input[row]) + t);
+      const T x_t = ignored ? T(0) : load_one(static_cast<const S*>(batch.input[row]) + t * batch.class_stride);
       // A class without weight counts for nothing, at -inf too.
       const bool empty = ignored || (weight_t == T(0) && x_t == -kInfinity<T>);
       loss[row] = empty ? T(0) : -weight_t * x_t;

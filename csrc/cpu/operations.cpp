@@ -98,10 +98,10 @@ class Batches {
 // A window on one array for each worker; an absent array gives null pointers.
 class Windows {
  public:
-  Windows(const RowArray* array, RowWindow::Use use, int workers, bool side_by_side = false) {
+  Windows(const RowArray* array, RowWindow::Use use, int workers, Layout layout = Layout::contiguous) {
     if (!array) return;
     windows_.reserve(static_cast<std::size_t>(workers));
-    for (int i = 0; i < workers; ++i) windows_.emplace_back(*array, use, side_by_side);
+    for (int i = 0; i < workers; ++i) windows_.emplace_back(*array, use, layout);
   }
   void* const* open(std::int64_t first, int count, int worker) {
     if (windows_.empty()) return nullptr;
@@ -255,13 +255,14 @@ void set_losses(Batch* batch, const RowLosses& losses, void* loss, std::int64_t 
 
 // cross_entropy and nll_loss: fill(batch, probs, first) sets what their batches differ in.
 template <class Batch, class Fill>
-bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, bool side_by_side, bool splits,
+bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, Layout layout, bool splits,
                     Interrupted interrupted, Fill fill) {
   const Kernel<Batch> kernel = kernels[task.input.dtype];
   Batches batches = splits ? Batches(task.input, task.grad) : Batches(task.input);
-  Windows input(&task.input, RowWindow::Use::read, batches.workers(), side_by_side);
+  Windows input(&task.input, RowWindow::Use::read, batches.workers(), layout);
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
-  Windows grad(task.grad, RowWindow::Use::write, batches.workers(), side_by_side);
+  Windows grad(task.grad, RowWindow::Use::write, batches.workers(),
+               layout == Layout::in_place ? Layout::contiguous : layout);
   SecondSweeps second_sweeps(task.input, task.grad, batches);
   LossesByWorker losses(task.input.dtype, task, task.input.rows(), batches.workers());
   const bool finished = batches.run(interrupted, [&](const Part& part) {
@@ -327,11 +328,12 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
                  const RowArray& output, Interrupted interrupted) {
   // The gradients take contiguous rows only.
   const bool side_by_side = !grad_output && input.side_by_side();
+  const Layout layout = side_by_side ? Layout::side_by_side : Layout::contiguous;
   const Kernel<SoftmaxBatch> kernel = kernels[input.dtype];
   Batches batches = grad_output ? Batches(input) : Batches(input, &output);
-  Windows inputs(&input, RowWindow::Use::read, batches.workers(), side_by_side);
+  Windows inputs(&input, RowWindow::Use::read, batches.workers(), layout);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
-  Windows outputs(&output, RowWindow::Use::write, batches.workers(), side_by_side);
+  Windows outputs(&output, RowWindow::Use::write, batches.workers(), layout);
   SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
@@ -372,7 +374,8 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
   // Linear sums over the classes are made of contiguous rows only.
   const bool side_by_side = task.target && task.smoothing == 0.0 && task.input.side_by_side();
   const bool splits = task.target && task.smoothing == 0.0;
-  return run_class_loss(kernels().cross_entropy, task, side_by_side, splits, interrupted,
+  const Layout layout = side_by_side ? Layout::side_by_side : Layout::contiguous;
+  return run_class_loss(kernels().cross_entropy, task, layout, splits, interrupted,
                         [&](CrossEntropyBatch& batch, void* const* probs, const Part& part) {
                           batch.class_stride = side_by_side ? kMaxRows : 1;
                           batch.probs = probs;
@@ -382,8 +385,12 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
 }
 
 bool run_nll_loss(const ClassLossTask& task, Interrupted interrupted) {
-  return run_class_loss(kernels().nll_loss, task, false, false, interrupted,
-                        [](NllLossBatch&, void* const*, const Part&) {});
+  // One element of each row is read.
+  const bool in_place = task.input.readable_in_place();
+  return run_class_loss(kernels().nll_loss, task, in_place ? Layout::in_place : Layout::contiguous, false, interrupted,
+                        [&](NllLossBatch& batch, void* const*, const Part&) {
+                          if (in_place) batch.class_stride = task.input.class_stride / item_size(task.input.dtype);
+                        });
 }
 
 bool run_kl_div_with_logits(const PairLossTask& task, Interrupted interrupted) {

@@ -67,14 +67,14 @@ std::int64_t RowArray::rows() const {
   return product;
 }
 
-bool RowArray::direct() const {
-  const std::int64_t item = item_size(dtype);
-  if (byte_swapped || (classes > 1 && class_stride != item)) return false;
+bool RowArray::readable_in_place() const {
   // Unaligned elements are legal NumPy arrays but not legal C++ objects.
-  std::uintptr_t misaligned = reinterpret_cast<std::uintptr_t>(data);
+  std::uintptr_t misaligned = reinterpret_cast<std::uintptr_t>(data) | static_cast<std::uintptr_t>(class_stride);
   for (int d = 0; d < row_dims; ++d) misaligned |= static_cast<std::uintptr_t>(stride[d]);
-  return misaligned % static_cast<std::uintptr_t>(item) == 0;
+  return !byte_swapped && misaligned % static_cast<std::uintptr_t>(item_size(dtype)) == 0;
 }
+
+bool RowArray::direct() const { return (classes <= 1 || class_stride == item_size(dtype)) && readable_in_place(); }
 
 bool RowArray::side_by_side() const {
   return !direct() && !byte_swapped && classes <= kMostClassesSideBySide && row_dims > 0 &&
@@ -123,20 +123,21 @@ void RowArray::addresses(std::int64_t first, int count, char** out) const {
 void RowWindow::open(std::int64_t first, int count) {
   count_ = count;
   array_->addresses(first, count, addresses_);
-  if (array_->direct() && !side_by_side_) {
+  if (layout_ == Layout::in_place || (layout_ == Layout::contiguous && array_->direct())) {
     std::copy(addresses_, addresses_ + count, pointers_);
     return;
   }
   const std::int64_t item = item_size(array_->dtype);
-  const std::int64_t row_bytes = side_by_side_ ? item : array_->classes * item;
-  buffer_.resize(static_cast<std::size_t>((side_by_side_ ? kMaxRows : count) * array_->classes * item));
+  const bool side_by_side = layout_ == Layout::side_by_side;
+  const std::int64_t row_bytes = side_by_side ? item : array_->classes * item;
+  buffer_.resize(static_cast<std::size_t>((side_by_side ? kMaxRows : count) * array_->classes * item));
   for (int row = 0; row < count; ++row) pointers_[row] = buffer_.data() + row * row_bytes;
-  if (use_ == Use::read) side_by_side_ ? copy_classes(true) : copy_rows(true);
+  if (use_ == Use::read) side_by_side ? copy_classes(true) : copy_rows(true);
 }
 
 void RowWindow::close() {
   if (use_ == Use::read) return;
-  if (side_by_side_) {
+  if (layout_ == Layout::side_by_side) {
     copy_classes(false);
   } else if (!array_->direct()) {
     copy_rows(false);

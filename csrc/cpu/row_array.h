@@ -29,20 +29,23 @@ struct RowArray {
   bool direct() const;
   // Rows are neighbours in memory and classes are not: kernels may work on rows side by side.
   bool side_by_side() const;
+  // Elements are aligned and in native byte order, however far apart: single ones may be read where they lie.
+  bool readable_in_place() const;
   // Joins neighbouring row axes that are equally spaced.
   void merge_row_dims();
   // The addresses of `count` rows from row `first` on.
   void addresses(std::int64_t first, int count, char** out) const;
 };
 
-// One array's rows for one worker: pointers into the array itself, or to copies of at most kMaxRows rows, one after the
-// other or side by side.
+// How a kernel finds a row: its classes next to each other, the rows next to each other, or as the array has it.
+enum class Layout { contiguous, side_by_side, in_place };
+
+// One array's rows for one worker: pointers into the array itself, or to copies of at most kMaxRows rows.
 class RowWindow {
  public:
   enum class Use { read, write };
 
-  RowWindow(const RowArray& array, Use use, bool side_by_side)
-      : array_(&array), use_(use), side_by_side_(side_by_side) {}
+  RowWindow(const RowArray& array, Use use, Layout layout) : array_(&array), use_(use), layout_(layout) {}
 
   // Makes rows [first, first + count) available at pointers(); copies them in if they are to be read.
   void open(std::int64_t first, int count);
@@ -56,7 +59,7 @@ class RowWindow {
 
   const RowArray* array_;
   Use use_;
-  bool side_by_side_;
+  Layout layout_;
   int count_ = 0;
   void* pointers_[kMaxRows];
   char* addresses_[kMaxRows];
