@@ -39,12 +39,13 @@ class Budget:
 
 
 # The first that fits counts. 96 registers keep two blocks of 320 threads on a multiprocessor, or
-# five of 128; 80 keep three of 256, 64 four. What is spilled are numbers of pairs of rows, and of
-# rows with coefficients, that wait for the end of a sweep.
+# five of 128; 128 keep four of 128, 80 three of 256, 64 four. What is spilled are numbers of pairs
+# of rows, and of rows with coefficients, that wait for the end of a sweep.
 BUDGETS = (
     Budget("rows_by_part.*9LogSumExpI", 80, 0),
     Budget("9LogSumExpI", 96, 0, loads=True),
     Budget("rows_by_part", 80, 16, loads=True, stores=True),
+    Budget("rows_by_block.*ELb0EEEvT_i", 128, 0, loads=True, stores=True),
     Budget("rows_by_(team|block).*(CrossEntropyI.*Lb1|Divergence|Cosine)", 96, 192, True, True),
     Budget("rows_by_(team|block)", 96, 0, loads=True, stores=True),
     Budget("(sweep|join)_chunks.*NoTerms", 96, 0, loads=True),
@@ -58,7 +59,8 @@ BUDGETS = (
 
 # Accesses of 16 bytes, in PTX.
 LOADS = re.compile(
-    r"\bld(\.global)?(\.\w+)*\.v(4\.[ufb]32|2\.[ufb]64)|\bcp\.async\.cg\.shared\.global"
+    r"\bld(?!\.(shared|local|param))(\.\w+)*\.v(4\.[ufb]32|2\.[ufb]64)"
+    r"|\bcp\.async\.cg\.shared\.global"
 )
 STORES = re.compile(r"\bst\.global(\.\w+)*\.v4\.[ub]32")
 # A loop over elements may touch what was spilled once for so many multiply-adds.
