@@ -27,7 +27,17 @@ Call = Callable[[], object]
 
 PEAKS = {"H100 PCIe": 2.04e12, "H100": 3.35e12, "H200": 4.8e12, "A100": 2.04e12, "B200": 8.0e12}
 CODES = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
-SHAPES = ((65536, 10), (65536, 128), (32768, 1000), (16384, 4096), (8192, 32000), (2048, 128256))
+SHAPES = (
+    (1 << 23, 10),
+    (1 << 20, 128),
+    (32768, 1000),
+    (16384, 4096),
+    (8192, 32000),
+    (2048, 128256),
+    # Few rows, which must keep the whole GPU busy all the same.
+    (8, 1 << 22),
+    (1, 50_000_000),
+)
 ELEMENTS = 1 << 26
 ROUNDS = 20
 
@@ -97,7 +107,7 @@ def row_cases(torch: Any, cuda: Any, rows: int, classes: int, dtype: str) -> lis
 
 
 def element_cases(torch: Any, cuda: Any, n: int, dtype: str) -> list[Case]:
-    """Element-wise losses, summed, with gradient."""
+    """Element-wise functions; losses, summed, with gradient."""
     x = 3 * torch.randn(n, device="cuda", dtype=getattr(torch, dtype))
     y = torch.rand(n, device="cuda").to(x.dtype)
     grad, trained = torch.empty_like(x), x.clone().requires_grad_()
@@ -105,7 +115,7 @@ def element_cases(torch: Any, cuda: Any, n: int, dtype: str) -> list[Case]:
     stream, size = torch.cuda.current_stream().cuda_stream, n * x.element_size()
     functional = torch.nn.functional
 
-    def ours(function: Callable[..., None], out: int) -> Call:
+    def summed(function: Callable[..., None], out: int) -> Call:
         return lambda: function(
             CODES[dtype],
             n,
@@ -123,7 +133,18 @@ def element_cases(torch: Any, cuda: Any, n: int, dtype: str) -> list[Case]:
 
         return call
 
-    cases = []
+    cases = [
+        Case(
+            f"{name} {n} {dtype}",
+            2 * size,
+            lambda f=ours: f(CODES[dtype], n, x.data_ptr(), grad.data_ptr(), stream=stream),
+            lambda f=theirs: f(x),
+        )
+        for name, ours, theirs in (
+            ("sigmoid", cuda.sigmoid, functional.sigmoid),
+            ("log_sigmoid", cuda.log_sigmoid, functional.logsigmoid),
+        )
+    ]
     for name, theirs in (
         ("binary_cross_entropy_with_logits", functional.binary_cross_entropy_with_logits),
         ("kl_div", functional.kl_div),
@@ -134,13 +155,13 @@ def element_cases(torch: Any, cuda: Any, n: int, dtype: str) -> list[Case]:
             Case(
                 f"{name} {label}",
                 2 * size,
-                ours(function, 0),
+                summed(function, 0),
                 lambda f=theirs: f(x, y, reduction="sum"),
             ),
             Case(
                 f"{name} + gradient {label}",
                 3 * size,
-                ours(function, grad.data_ptr()),
+                summed(function, grad.data_ptr()),
                 trained_with(theirs),
             ),
         ]

@@ -71,9 +71,10 @@ LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, bool whole, F f) {
     return left > 0 ? f(j + s * kLanes, FirstLanes{left < kLanes ? left : kLanes}) : Term{};
   });
 }
-template <class Term, class F>
-LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, F f) {
-  return tile_of<Term>(j, n, n - j >= kTile, f);
+// Of terms that crew.sum adds: float64 ones are long, and one text of them is enough.
+template <class T, int kFields, class F>
+LOGLOSS_INLINE Terms<T, kFields> tile_of_sum(std::int64_t j, std::int64_t n, F f) {
+  return tile_of<Terms<T, kFields>>(j, n, sizeof(T) == 4 && n - j >= kTile, f);
 }
 
 // Neighbouring elements of a row.
@@ -106,7 +107,7 @@ struct Team {
   template <class T, int kFields, class F>
   LOGLOSS_INLINE RowSums<kFields> sum(std::int64_t n, F f) const {
     TermSums<T, kFields> sums;
-    for (std::int64_t j = 0; j < n; j += kTile) sums.add(tile_of<Terms<T, kFields>>(j, n, f));
+    for (std::int64_t j = 0; j < n; j += kTile) sums.add(tile_of_sum<T, kFields>(j, n, f));
     return totals(sums);
   }
 };
@@ -174,7 +175,7 @@ struct Block {
     for (std::int64_t first = 0; first < count; first += batch) {
       const int here = count - first < batch ? static_cast<int>(count - first) : batch;
       for (int i = team(); i < here; i += teams()) {
-        noted[i * kLanes + lane_of_team()] = tile_of<Terms<T, kFields>>((first + i) * kTile, n, f);
+        noted[i * kLanes + lane_of_team()] = tile_of_sum<T, kFields>((first + i) * kTile, n, f);
       }
       sync_block();
       if (team() == 0) {

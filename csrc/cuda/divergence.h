@@ -206,10 +206,15 @@ struct CosineEmbedding {
       const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
       // Squares of large float64 values overflow: see cpu/cosine_embedding_loss.h.
       double scale_a = 1.0, scale_b = 1.0;
-      CosineSums sums = measure(crew, in, scale_a, scale_b);
-      if (sums.aa > kLargestSquare) scale_a = kDown;
-      if (sums.bb > kLargestSquare) scale_b = kDown;
-      if (scale_a != 1.0 || scale_b != 1.0) sums = measure(crew, in, scale_a, scale_b);
+      CosineSums sums;
+      for (bool again = true; again;) {
+        sums = measure(crew, in, scale_a, scale_b);
+        const double large_a = sums.aa > kLargestSquare ? kDown : scale_a;
+        const double large_b = sums.bb > kLargestSquare ? kDown : scale_b;
+        again = large_a != scale_a || large_b != scale_b;
+        scale_a = large_a;
+        scale_b = large_b;
+      }
       const Cosine cosine(sums, scale_a, scale_b);
       const double excess = cosine.value() - margin;
       const bool alike = target[row] == 1.0, unlike = target[row] == -1.0 && !(excess < 0.0);

@@ -22,6 +22,7 @@ struct DeviceLimits {
 
 // Two blocks of this size fit on a multiprocessor of compute capability 8.0 and later.
 inline constexpr std::int64_t kMostRowMemory = 110 * 1024;
+static_assert(kMostRowMemory / 2 <= kChunk);
 
 #ifdef __CUDACC__
 

@@ -125,41 +125,6 @@ sweep_chunks(LongSweep<S, Terms> op) {
   }
 }
 
-// What merge (cpu/row_sweep.h) does with a chunk, found before it is known what has been summed so far:
-// rest = rest a + b + e, and likewise for the others.
-struct MergeStep {
-  double scale, rest, rest_low;  // a, b
-  double loser;                  // e: the maximum that joins the rest
-  double gap, linear, mass;
-};
-
-// The first of the largest of the maxima so far: of the row, or of the chunk of a lane.
-struct Winner {
-  double max;
-  double exponent;
-  LOGLOSS_INLINE Winner before(const Winner& next) const { return next.max > max ? next : *this; }
-};
-
-template <class T>
-LOGLOSS_INLINE MergeStep merge_step(const Winner& above, const RowStats& chunk) {
-  const bool wins = chunk.max > above.max;
-  const double loser = wins ? above.max : chunk.max;
-  const double K = wins ? chunk.exponent : above.exponent;
-  const double scale = exact_power_of_two((wins ? above.exponent : chunk.exponent) - K);
-  const ScaledExp<double> exp(Vec<double>{K + (ScaledExp<double>::kHeadroom - ScaledExp<T>::kHeadroom)});
-  MergeStep step;
-  step.scale = wins ? scale : 1.0;
-  step.rest = wins ? chunk.rest : chunk.rest * scale;
-  step.rest_low = wins ? chunk.rest_low : chunk.rest_low * scale;
-  step.loser = loser > -kInfinity<double> ? exp(Vec<double>(loser)).reg[0] : 0.0;
-  LinearSums linear{chunk.max, chunk.linear, chunk.mass};
-  if (!wins) linear.move_to(above.max);
-  step.gap = wins ? chunk.max - above.max : 0.0;
-  step.linear = linear.linear;
-  step.mass = linear.mass;
-  return step;
-}
-
 // The winner up to the lane before this one, and up to the last lane.
 LOGLOSS_INLINE Winner winner_above(const Winner& row, const RowStats& chunk, Winner* last) {
   const int lane = lane_of_team();
@@ -188,18 +153,20 @@ LOGLOSS_INLINE RowStats merge_chunks(const RowStats* chunk, std::int64_t chunks)
     if (mine < chunks) own = chunk[mine];
     Winner last;
     const Winner above = winner_above({row.max, row.exponent}, own, &last);
-    const MergeStep step = merge_step<T>(above, own);
+    const MergeStep step = merge_step<T>(above, own, 0.0);
     const int count = chunks - first < kLanes ? static_cast<int>(chunks - first) : kLanes;
     for (int i = 0; i < count; ++i) {
-      const double scale = shuffle_from(step.scale, i);
-      row.rest = row.rest * scale + shuffle_from(step.rest, i) + shuffle_from(step.loser, i);
-      if constexpr (sizeof(T) == 8) row.rest_low = row.rest_low * scale + shuffle_from(step.rest_low, i);
+      MergeStep next;
+      next.scale = shuffle_from(step.scale, i);
+      next.rest = shuffle_from(step.rest, i);
+      next.loser = shuffle_from(step.loser, i);
+      if constexpr (sizeof(T) == 8) next.rest_low = shuffle_from(step.rest_low, i);
       if constexpr (kLinear) {
-        const double gap = shuffle_from(step.gap, i);
-        if (row.mass != 0.0 && gap > 0.0) row.linear += gap * row.mass;
-        row.linear += shuffle_from(step.linear, i);
-        row.mass += shuffle_from(step.mass, i);
+        next.gap = shuffle_from(step.gap, i);
+        next.linear = shuffle_from(step.linear, i);
+        next.mass = shuffle_from(step.mass, i);
       }
+      take_step<T, kLinear>(&row, next);
     }
     holds_nan = holds_nan || count_in_team(own.rest != own.rest) != 0;
     std::int64_t ties = own.max == last.max ? own.ties : 0;

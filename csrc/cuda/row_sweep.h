@@ -48,20 +48,27 @@ struct DeviceProbabilityTerm {
   }
 };
 
+// The larger operand, by one instruction: a NaN may be passed over where a maximum is looked for.
+LOGLOSS_INLINE float larger(float a, float b) { return __builtin_fmaxf(a, b); }
+LOGLOSS_INLINE double larger(double a, double b) { return __builtin_fmax(a, b); }
+
 // The largest of n <= kBlock elements, the same for every thread of the team.
 template <class S>
 LOGLOSS_INLINE compute_t<S> max_of_block(const S* x, int n) {
   using T = compute_t<S>;
-  Vec<T> m[4] = {Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>)};
+  T m[4] = {-kInfinity<T>, -kInfinity<T>, -kInfinity<T>, -kInfinity<T>};
   int j = 0;
-  LOGLOSS_ROLLED for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
-    LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(x + j + i * kLanes));
+  for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
+    LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = larger(m[i], load(x + j + i * kLanes).reg[0]);
   }
   LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) {
     const int left = n - j - i * kLanes;
-    if (left > 0) m[i] = max(m[i], load(x + j + i * kLanes, left < kLanes ? left : kLanes, -kInfinity<T>));
+    if (left > 0) {
+      const Vec<T> value = load(x + j + i * kLanes, left < kLanes ? left : kLanes, -kInfinity<T>);
+      m[i] = larger(m[i], value.reg[0]);
+    }
   }
-  return reduce_max(max(max(m[0], m[1]), max(m[2], m[3])));
+  return reduce_max(Vec<T>(larger(larger(m[0], m[1]), larger(m[2], m[3]))));
 }
 
 // What one block adds to the statistic besides its tile sums.
@@ -113,6 +120,32 @@ LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_
   return sums;
 }
 
+// e^x, scaled as the terms of a row with the reference K.
+template <class T>
+LOGLOSS_NOINLINE double exp_of_maximum(double x, double K) {
+  const ScaledExp<double> exp(Vec<double>{K + (ScaledExp<double>::kHeadroom - ScaledExp<T>::kHeadroom)});
+  return exp(Vec<double>(x)).reg[0];
+}
+
+// sum_of_maxima of cpu/row_sweep.h for the blocks of a chunk, which are one tile of vectors at most.
+template <class T>
+LOGLOSS_INLINE double sum_of_block_maxima(const double* max, const double* ties, int blocks, double shift, double K) {
+  static_assert(kChunk / kBlock == 4 * kLanes);
+  double sum = 0.0, even = 0.0;
+  LOGLOSS_ROLLED for (int s = 0; s < 4; ++s) {
+    const int b = s * kLanes + lane_of_team();
+    const double term = b < blocks ? exp_of_maximum<T>(max[b] - shift, K) * ties[b] : 0.0;
+    if (s % 2 == 0) {
+      even = term;
+    } else {
+      sum = sum + (even + term);
+    }
+  }
+  double low = 0.0;
+  const double high = reduce_add_exactly(Vec<double>(sum), &low);
+  return low == low ? high + low : high;
+}
+
 // The statistic of a chunk from its blocks, of which `max` and `ties` hold the maxima and how often they occur.
 template <class T>
 LOGLOSS_INLINE RowStats chunk_stats(const LaneSum<T>& rest, T K, T shift, const LinearSums& linear, const double* max,
@@ -138,15 +171,14 @@ LOGLOSS_INLINE RowStats chunk_stats(const LaneSum<T>& rest, T K, T shift, const 
   const double ties_of_winner = ties[winner];
   if (blocks == 1) {
     if (ties_of_winner > 1.0) {
-      const double others = ties_of_winner - 1.0;
-      stats.rest += sum_of_maxima<T>(&stats.max, &others, 1, stats.shift, stats.exponent);
+      stats.rest += exp_of_maximum<T>(stats.max - stats.shift, stats.exponent) * (ties_of_winner - 1.0);
     }
     return stats;
   }
   sync_team();
   if (lane_of_team() == 0) ties[winner] = ties_of_winner - 1.0;
   sync_team();
-  stats.rest += sum_of_maxima<T>(max, ties, blocks, stats.shift, stats.exponent);
+  stats.rest += sum_of_block_maxima<T>(max, ties, blocks, stats.shift, stats.exponent);
   return stats;
 }
 
@@ -287,9 +319,63 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Crew& crew, const S* x, std::int64_t n
   return stats;
 }
 
-template <class S, class Term, class Crew>
-LOGLOSS_INLINE RowStats sweep_row(const Crew& crew, const S* x, std::int64_t classes, compute_t<S> shift,
+// What merge of cpu/row_sweep.h does with a chunk, found before it is known what has been summed so far: rest becomes
+// rest a + b + e, and likewise for the others.
+struct MergeStep {
+  double scale, rest, rest_low;  // a, b
+  double loser;                  // e: the maximum that joins the rest
+  double gap, linear, mass;
+};
+
+// The first of the largest of the maxima so far: of the row, or of the chunk of a lane.
+struct Winner {
+  double max;
+  double exponent;
+  LOGLOSS_INLINE Winner before(const Winner& next) const { return next.max > max ? next : *this; }
+};
+
+template <class T>
+LOGLOSS_INLINE MergeStep merge_step(const Winner& above, const RowStats& chunk, double shift) {
+  const bool wins = chunk.max > above.max;
+  const double loser = wins ? above.max : chunk.max;
+  const double K = wins ? chunk.exponent : above.exponent;
+  const double scale = exact_power_of_two((wins ? above.exponent : chunk.exponent) - K);
+  MergeStep step;
+  step.scale = wins ? scale : 1.0;
+  step.rest = wins ? chunk.rest : chunk.rest * scale;
+  step.rest_low = wins ? chunk.rest_low : chunk.rest_low * scale;
+  step.loser = loser > -kInfinity<double> ? exp_of_maximum<T>(loser - shift, K) : 0.0;
+  LinearSums linear{chunk.max, chunk.linear, chunk.mass};
+  if (!wins) linear.move_to(above.max);
+  step.gap = wins ? chunk.max - above.max : 0.0;
+  step.linear = linear.linear;
+  step.mass = linear.mass;
+  return step;
+}
+
+template <class T, bool kLinear>
+LOGLOSS_INLINE void take_step(RowStats* row, const MergeStep& step) {
+  row->rest = row->rest * step.scale + step.rest + step.loser;
+  if constexpr (sizeof(T) == 8) row->rest_low = row->rest_low * step.scale + step.rest_low;
+  if constexpr (kLinear) {
+    if (row->mass != 0.0 && step.gap > 0.0) row->linear += step.gap * row->mass;
+    row->linear += step.linear;
+    row->mass += step.mass;
+  }
+}
+
+// A row in block memory, where no more than a chunk finds room.
+template <class S, class Term>
+LOGLOSS_INLINE RowStats sweep_row(const Block& crew, const S* x, std::int64_t classes, compute_t<S> shift,
                                   const Term& term) {
+  const RowStats stats = sweep_chunk(crew, x, classes, shift, term, 0);
+  return crew.once([&] { return stats; });
+}
+// Any other, chunk by chunk.
+template <class S, class Term>
+LOGLOSS_INLINE RowStats sweep_row(const Streaming& crew, const S* x, std::int64_t classes, compute_t<S> shift,
+                                  const Term& term) {
+  using T = compute_t<S>;
   RowStats stats{};
   bool holds_nan = false;
   for (std::int64_t start = 0; start < classes; start += kChunk) {
@@ -297,7 +383,15 @@ LOGLOSS_INLINE RowStats sweep_row(const Crew& crew, const S* x, std::int64_t cla
     const RowStats here = sweep_chunk(crew, x + start, length, shift, term, start);
     if (crew.team() != 0) continue;
     holds_nan = holds_nan || here.rest != here.rest;
-    stats = start == 0 ? here : merge<compute_t<S>>(stats, here);
+    if (start == 0) {
+      stats = here;
+      continue;
+    }
+    take_step<T, Term::kPresent>(&stats, merge_step<T>({stats.max, stats.exponent}, here, static_cast<double>(shift)));
+    stats.ties = here.max > stats.max ? here.ties : here.max == stats.max ? stats.ties + here.ties : stats.ties;
+    const Winner winner = Winner{stats.max, stats.exponent}.before({here.max, here.exponent});
+    stats.max = winner.max;
+    stats.exponent = winner.exponent;
   }
   // Where two parts have an infinite maximum the sum of the maxima is NaN.
   if (stats.max - stats.max != 0.0) stats.rest = holds_nan ? __builtin_nan("") : 0.0;

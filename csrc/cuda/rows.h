@@ -95,7 +95,7 @@ rows_by_team(Op op, TeamPlan plan) {
 // A block for each row, which it copies to its memory (kStaged), `slice_bytes` for each input, or else reads from where
 // it is, block by block.
 template <class Op, bool kStaged>
-LOGLOSS_KERNEL(kMaxTeams* kLanes, 2)
+LOGLOSS_KERNEL(kStaged ? kMaxTeams * kLanes : kStreamingTeams * kLanes, kStaged ? 2 : 4)
 rows_by_block(Op op, int slice_bytes) {
   using S = typename Op::Storage;
   LOGLOSS_BLOCK_MEMORY(memory);
