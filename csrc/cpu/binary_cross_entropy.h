@@ -85,20 +85,38 @@ LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
   S* grad = static_cast<S*>(batch.grad);
   LossSink<T> sink(batch);
   const GradientScale<T> scale(batch);
-  for_each_vector(batch.n, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const Vec<T> x = load(input + j, lanes, T(0));
-    const Logistic<T> logistic(x);
-    const Wide y = widen(load(target + j, lanes, T(0))), w = weight(j, lanes);
-    const auto positive = Wide(0.0) < widen(x);
-    const Wide negative_part = Wide(1.0) - y, positive_part = pos_weight(j, lanes) * y;
-    const BinaryCoefficients<Wide> k{w * select(positive, negative_part, positive_part),
-                                     w * (negative_part + positive_part)};
-    const Wide magnitude = clear(k.z == Wide(0.0), widen(logistic.magnitude()));
-    sink.put(j, lanes, narrow<T>(bce_with_logits_loss(k, magnitude, widen(logistic.log1p()))));
-    if (!grad) return;
-    const Wide gradient = bce_with_logits_gradient(k, widen(logistic.sigmoid_of_minus())) * scale(j, lanes);
-    store(grad + j, lanes, narrow<T>(select(positive, gradient, Wide(0.0) - gradient)));
-  });
+  const auto body = [&]<class Form>(Form, std::int64_t first, auto lanes) LOGLOSS_INLINE_LAMBDA {
+    constexpr int kVectors = Form::kVectors;
+    Vec<T> x[kVectors];
+    Logistic<T> logistic[kVectors];
+    repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      x[i] = load(input + first + i * kLanes, lanes, T(0));
+      logistic[i] = logistic_of<Form>(x[i]);
+    });
+    VecPair<T> l[kVectors];
+    repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA { l[i] = logistic[i].log1p(); });
+    repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
+      const std::int64_t j = first + i * kLanes;
+      const Wide y = widen(load(target + j, lanes, T(0))), w = weight(j, lanes);
+      const auto positive = Wide(0.0) < widen(x[i]);
+      const Wide negative_part = Wide(1.0) - y, positive_part = pos_weight(j, lanes) * y;
+      const BinaryCoefficients<Wide> k{w * select(positive, negative_part, positive_part),
+                                       w * (negative_part + positive_part)};
+      const Wide magnitude = clear(k.z == Wide(0.0), widen(logistic[i].magnitude()));
+      sink.put(j, lanes, narrow<T>(bce_with_logits_loss(k, magnitude, widen(l[i]))));
+      if (!grad) return;
+      const Wide gradient = bce_with_logits_gradient(k, widen(logistic[i].sigmoid_of_minus())) * scale(j, lanes);
+      store(grad + j, lanes, narrow<T>(select(positive, gradient, Wide(0.0) - gradient)));
+    });
+  };
+  for_each_group(
+      batch.n,
+      [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
+        if (!ordinary_logits<T>(input + j)) return false;
+        body(OrdinaryGroup{}, j, AllLanes{});
+        return true;
+      },
+      [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { body(AnyVector{}, j, lanes); });
   sink.finish();
 }
 
