@@ -7,6 +7,14 @@ Losses are in nats. Inputs are float16, bfloat16 (ml_dtypes), float32 or float64
 strides; half types are computed in float32. Nothing of the size of the input is allocated but the
 results. Calls release the GIL and use up to ``get_num_threads()`` threads; the bits of a result
 depend on neither threads nor strides nor the instruction set (AVX2, AVX-512, NEON).
+
+Every function also takes C-contiguous arrays on one NVIDIA GPU, by DLPack or
+``__cuda_array_interface__``, if the CUDA kernels are installed. It returns a ``DeviceArray``, for a
+float one without axes, or `out`, and does not wait: for a target that is no class loss and gradient
+are NaN, and the error is raised where the result is brought to the host. ``stream=`` is a handle
+(1 the legacy default stream, 2 that of the thread) or a stream of torch, CuPy or CUDA Python; by
+default it is the one that the first array names, else the legacy one. Arrays on other streams are
+waited for on the device.
 """
 
 from __future__ import annotations
