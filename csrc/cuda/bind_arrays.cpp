@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,6 +50,7 @@ class Memory {
     if (borrower == stream_) return;
     const CurrentDevice current(device_);
     machine::order(stream_of(stream_), stream_of(borrower));
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (std::find(borrowers_.begin(), borrowers_.end(), borrower) == borrowers_.end()) borrowers_.push_back(borrower);
   }
 
@@ -65,6 +67,7 @@ class Memory {
   int device_;
   Address stream_;
   py::object owner_;
+  std::mutex mutex_;  // without a GIL several threads may lend
   std::vector<Address> borrowers_;
 };
 
