@@ -18,6 +18,9 @@
 namespace logloss::LOGLOSS_LEVEL {
 namespace {
 
+// Default streams, by the handles that CUDA gives them.
+constexpr Address kLegacyStream = 1, kPerThreadStream = 2;
+
 // Bytes on a device, allocated and freed in the order of a stream. Those that have borrowed them on other streams are
 // waited for on the device before they are freed. Destroyed with the GIL.
 class Memory {
@@ -50,6 +53,8 @@ class Memory {
     if (borrower == stream_) return;
     const CurrentDevice current(device_);
     machine::order(stream_of(stream_), stream_of(borrower));
+    // Whoever frees this cannot name the default stream of another thread; the legacy one waits for it.
+    if (borrower == kPerThreadStream) borrower = kLegacyStream;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (std::find(borrowers_.begin(), borrowers_.end(), borrower) == borrowers_.end()) borrowers_.push_back(borrower);
   }

@@ -287,7 +287,7 @@ class DeviceArray:
     def item(self) -> float:
         """The only element as a Python number, as `numpy` brings it to the host."""
         if self.size != 1:
-            raise ValueError(f"got shape {self.shape}, expected one element")
+            raise ValueError(f"item: got shape {self.shape}, expected one element")
         return float(self.numpy().astype(np.float64).reshape(()))
 
     def __float__(self) -> float:
