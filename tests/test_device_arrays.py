@@ -398,6 +398,10 @@ WRONG = {
         "softmax_backward",
         wrong(TypeError, "grad_output | ndarray in host memory", X, D),
     ),
+    "host grad_output of losses": (
+        "cross_entropy_backward",
+        wrong(TypeError, "grad_output | ndarray in host memory", np.ones(3), D, T),
+    ),
     "grad_output of a mean": (
         "cross_entropy_backward",
         wrong(ValueError, "grad_output | (3,) | ()", Interface(np.ones(3)), D, T),

@@ -223,6 +223,7 @@ def test_losses_of_elements(
         options += ({"weight": rng.integers(0, 3, (shape[0], *[1] * (len(shape) - 1)))},)
     if loss == "binary_cross_entropy_with_logits":
         options += ({"pos_weight": rng.random(shape[-1]), "weight": np.array(2.0)},)
+        options += ({"pos_weight": 3, "weight": 0.5},)
     for name, leading, reduction in forms(loss):
         for some in options:
             check(name, kind, *leading, x, a.p, reduction=reduction, **some)

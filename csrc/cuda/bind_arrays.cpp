@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,9 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 namespace {
+
+// Default streams, by the handles that CUDA gives them.
+constexpr Address kLegacyStream = 1, kPerThreadStream = 2;
 
 // Bytes on a device, allocated and freed in the order of a stream. Those that have borrowed them on other streams are
 // waited for on the device before they are freed. Destroyed with the GIL.
@@ -49,6 +53,9 @@ class Memory {
     if (borrower == stream_) return;
     const CurrentDevice current(device_);
     machine::order(stream_of(stream_), stream_of(borrower));
+    // Whoever frees this cannot name the default stream of another thread; the legacy one waits for it.
+    if (borrower == kPerThreadStream) borrower = kLegacyStream;
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (std::find(borrowers_.begin(), borrowers_.end(), borrower) == borrowers_.end()) borrowers_.push_back(borrower);
   }
 
@@ -65,6 +72,7 @@ class Memory {
   int device_;
   Address stream_;
   py::object owner_;
+  std::mutex mutex_;  // without a GIL several threads may lend
   std::vector<Address> borrowers_;
 };
 

@@ -73,8 +73,9 @@ def is_device_array(value: Any) -> bool:
 
 def on_device(stream: Any, *arrays: Any) -> bool:
     """Tell whether any of the arrays is on a device; ValueError for a stream without one."""
-    if any(map(is_device_array, arrays)):
-        return True
+    for array in arrays:
+        if type(array) not in _HOST_TYPES and is_device_array(array):
+            return True
     if stream is not None:
         raise ValueError(f"stream: got {stream!r}, expected None for arrays in host memory")
     return False
@@ -187,7 +188,8 @@ def named_stream(value: Any) -> int | None:
         return value.stream
     try:
         stream = value.__cuda_array_interface__.get("stream")
-    except (AttributeError, RuntimeError, TypeError, ValueError):  # torch has it for some tensors
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+        # torch has it for some tensors only.
         return None
     return None if stream is None else known_handle("__cuda_array_interface__['stream']", stream)
 
@@ -285,7 +287,7 @@ class DeviceArray:
     def item(self) -> float:
         """The only element as a Python number, as `numpy` brings it to the host."""
         if self.size != 1:
-            raise ValueError(f"got shape {self.shape}, expected one element")
+            raise ValueError(f"item: got shape {self.shape}, expected one element")
         return float(self.numpy().astype(np.float64).reshape(()))
 
     def __float__(self) -> float:

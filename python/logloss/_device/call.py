@@ -56,8 +56,7 @@ class Call:
     def operand(self, name: str, value: Any) -> Operand:
         """`value` as an array on the device of the others."""
         if not is_device_array(value):
-            got = "None" if value is None else f"{type(value).__name__} in host memory"
-            raise TypeError(f"{name}: got {got}, expected an array on the device of the others")
+            raise _in_host_memory(name, value)
         operand = borrow(name, value, self.stream)
         self._held.append(operand)
         if operand.device is None:
@@ -79,11 +78,21 @@ class Call:
         return operand
 
     def numbers(self, name: str, value: Any) -> Operand:
-        """`value` as an array of real numbers."""
+        """`value` as an array of real numbers; a number of the host is brought to the device."""
+        if isinstance(value, (int, float)):
+            number = self.room((), FLOAT64)
+            self.fill(number, float(value))
+            return number
         operand = self.operand(name, value)
         if type_number(operand.dtype) is None:
             raise TypeError(f"{name}: got dtype {operand.dtype}, expected real numbers")
         return operand
+
+    def number(self, name: str, value: Any) -> float:
+        """`value` as a number of the host."""
+        if np.ndim(value):
+            raise _in_host_memory(name, value)
+        return _validate.number(name, value)
 
     def converted(
         self, operand: Operand, dtype: DType, shape: tuple[int, ...] | None = None, name: str = ""
@@ -131,7 +140,7 @@ class Call:
     ) -> tuple[float, Operand | None, Operand | None]:
         """Split `grad_output`: a number, a number on the device (float64), one for each loss."""
         if not is_device_array(grad_output):
-            return _validate.number("grad_output", grad_output), None, None
+            return self.number("grad_output", grad_output), None, None
         grad = self.numbers("grad_output", grad_output)
         if grad.shape == ():
             return 1.0, self.converted(grad, FLOAT64), None
@@ -194,6 +203,11 @@ class Call:
         """Launch a function of the module on the stream."""
         function: Callable[..., None] = getattr(cuda(), name)
         function(*args, stream=self.stream, **options)
+
+
+def _in_host_memory(name: str, value: Any) -> TypeError:
+    got = "None" if value is None else f"{type(value).__name__} in host memory"
+    return TypeError(f"{name}: got {got}, expected an array on the device of the others")
 
 
 def _overlap(a: Operand, b: Operand) -> bool:

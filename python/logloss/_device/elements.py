@@ -29,7 +29,7 @@ def function_backward(name: str, grad_output: Any, input: Any, out: Any, stream:
         given = call.numbers("grad_output", grad_output)
         if given.shape != ():
             _validate.same_shape("grad_output", given.shape, x.shape)
-    number = 0.0 if given is not None else _validate.number("grad_output", grad_output)
+    number = 0.0 if given is not None else call.number("grad_output", grad_output)
     result = call.output(out, x, may_alias=() if given is None else (given,))
     if x.size == 0:
         return call.finish(result)

@@ -14,7 +14,6 @@ from logloss._device.arrays import (
     DType,
     Operand,
     Report,
-    is_device_array,
     type_number,
 )
 from logloss._device.call import Call, Output, address, compute_dtype, rows_along
@@ -391,10 +390,10 @@ def pair_losses(
         nothing = a.size == 0
     else:
         a, b = call.floats("input1", first), call.floats("input2", second)
-        y = number_or_array(call, "target", target)
+        y = call.numbers("target", target)
         shape = _validate.embedding_rows(a, b, y)
         _validate.check_reduction(reduction)
-        margin = _validate.number("margin", margin)
+        margin = call.number("margin", margin)
         position = len(shape)
         full = (*shape, a.shape[-1])
         divisor = math.prod(shape) if reduction == "mean" else 1
@@ -445,12 +444,3 @@ def pair_losses(
         value.of_nothing(0.0 if divisor else math.nan)
     gradients = tuple(side.finish() for side in sides)
     return wanted(value, gradients if both_sides and gradients else next(iter(gradients), None))
-
-
-def number_or_array(call: Call, name: str, value: Any) -> Operand:
-    """An array on the device, or a number brought there."""
-    if is_device_array(value) or not isinstance(value, (int, float)):
-        return call.numbers(name, value)
-    number = call.room((), FLOAT64)
-    call.fill(number, float(value))
-    return number

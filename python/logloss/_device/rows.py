@@ -85,7 +85,7 @@ def row_values_backward(
         grad = call.numbers("grad_output", grad_output)
         if grad.shape != ():
             _validate.same_shape("grad_output", grad.shape, shape)
-    number = 0.0 if grad is not None else _validate.number("grad_output", grad_output)
+    number = 0.0 if grad is not None else call.number("grad_output", grad_output)
     result = call.output(out, x, others=(grad,))
     if x.size:
         if grad is None:
