@@ -35,7 +35,7 @@ class Budget:
     registers: int
     spilled_bytes: int
     loads: bool = False  # whether they read rows or elements
-    stores: bool = False  # whether they write them
+    stores: bool = False  # whether they write them in packets
 
 
 # The first that fits counts. 96 registers keep two blocks of 320 threads on a multiprocessor, or
@@ -45,8 +45,10 @@ BUDGETS = (
     Budget("rows_by_part.*9LogSumExpI", 80, 0),
     Budget("9LogSumExpI", 96, 0, loads=True),
     Budget("rows_by_part", 80, 16, loads=True, stores=True),
-    Budget("rows_by_block.*ELb0EEEvT_i", 128, 0, loads=True, stores=True),
-    Budget("rows_by_(team|block).*(CrossEntropyI.*Lb1|Divergence|Cosine)", 96, 192, True, True),
+    Budget("rows_by_block.*SoftmaxBackward.*ELb0EEEvT_i", 128, 0, loads=True, stores=True),
+    Budget("rows_by_block.*ELb0EEEvT_i", 128, 0, loads=True),
+    Budget("rows_by_(team|block).*(7Entropy|10Divergence|15CosineEmbedding)I", 96, 192, loads=True),
+    Budget("rows_by_(team|block).*CrossEntropyI.*Lb1", 96, 192, loads=True, stores=True),
     Budget("rows_by_(team|block)", 96, 0, loads=True, stores=True),
     Budget("(sweep|join)_chunks.*NoTerms", 96, 0, loads=True),
     Budget("(sweep|join)_chunks", 96, 192, loads=True),

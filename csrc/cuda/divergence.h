@@ -81,7 +81,7 @@ struct Entropy {
     } else {
       const OutputRow<S> out[1] = {{output + shape.start(row), shape.inner}};
       const Vec<double> factor(-grad_output[row]);
-      transform(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* p, Vec<T>* y) {
+      transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* p, Vec<T>* y) {
         *y = narrow<T>((wide_log(*p) + Vec<double>(1.0)) * factor);
       });
     }
@@ -100,7 +100,7 @@ struct Entropy {
     if (value) return put(crew, row, entropy);
     const OutputRow<S> out[1] = {{output + shape.start(row), shape.inner}};
     const Vec<double> factor(grad_output[row]), one(1.0 / RowSoftmax<T>::kOne), wide_entropy(entropy);
-    transform(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
+    transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
       const Vec<double> minus_log = softmax.minus_log(*x), p = softmax.probability(*x);
       const Vec<double> excess = clear(p == Vec<double>(0.0), minus_log - wide_entropy);
       *y = narrow<T>(p * excess * factor * one);
@@ -170,7 +170,7 @@ struct Divergence {
     const Vec<double> scale(losses.grad_scale_of(row)), one(1.0 / kOne), wide_divergence(divergence);
     // A class without probability counts for nothing, beside an infinite divergence too.
     const Vec<double> nothing(divergence == divergence ? 0.0 : divergence);
-    transform(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
+    transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
       const ClassPair pair(p, x[1], q, x[0]);
       y[0] = narrow<T>(pair.gradient * scale * one);
       y[1] = Vec<T>(T(0));
@@ -265,7 +265,7 @@ struct CosineEmbedding {
                                  {grad2 ? grad2 + start : nullptr, shape.inner}};
     const Vec<double> across(cosine.across()), along_a(cosine.along_a()), along_b(cosine.along_b());
     const Vec<double> factor_a(factor * scale_a), factor_b(factor * scale_b);
-    transform(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
+    transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
       const Vec<double> a = widen(x[0]) * Vec<double>(scale_a), b = widen(x[1]) * Vec<double>(scale_b);
       y[0] = counts ? narrow<T>((across * b - along_a * a) * factor_a) : Vec<T>(T(0));
       y[1] = counts ? narrow<T>((across * a - along_b * b) * factor_b) : Vec<T>(T(0));

@@ -110,7 +110,32 @@ struct OutputRow {
 };
 
 // f(j, x, y) for every element j of the crew's part of a row: it makes the outputs y of the inputs x, both widened. An
-// output may be written over an input.
+// output may be written over an input. Here for the elements that `cut`, of that part, leaves outside.
+template <int kInputs, int kOutputs, class S, class Crew, class F>
+LOGLOSS_INLINE void transform_outside(const Crew& crew, std::int64_t begin, const PacketCut& cut,
+                                      const S* const (&in)[kInputs], const OutputRow<S> (&out)[kOutputs], F f) {
+  using T = compute_t<S>;
+  LOGLOSS_ROLLED for (std::int64_t i = crew.thread(); i < cut.outside; i += crew.threads()) {
+    const std::int64_t j = begin + cut.template position<S>(i);
+    Vec<T> x[kInputs], y[kOutputs];
+    LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
+    f(j, x, y);
+    LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
+      if (out[k].data) store_one(out[k].data + j * out[k].stride, y[k].reg[0]);
+    }
+  }
+}
+
+// All of them one by one: for f whose arithmetic in float64 outweighs the stores, and would be written out for each
+// element of a packet.
+template <int kInputs, int kOutputs, class S, class Crew, class F>
+LOGLOSS_INLINE void transform_one_by_one(const Crew& crew, std::int64_t row_length, const S* const (&in)[kInputs],
+                                         const OutputRow<S> (&out)[kOutputs], F f) {
+  const auto part = crew.part_of(row_length);
+  transform_outside(crew, part.begin, PacketCut(in[0], part.end - part.begin, false), in, out, f);
+}
+
+// In packets, where inputs and outputs are in phase.
 template <int kInputs, int kOutputs, class S, class Crew, class F>
 LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t row_length, const S* const (&in)[kInputs],
                               const OutputRow<S> (&out)[kOutputs], F f) {
@@ -136,15 +161,7 @@ LOGLOSS_INLINE void transform(const Crew& crew, std::int64_t row_length, const S
       if (out[k].data) store_packet(out[k].data + j, to[k]);
     }
   }
-  LOGLOSS_ROLLED for (std::int64_t i = crew.thread(); i < cut.outside; i += crew.threads()) {
-    const std::int64_t j = part.begin + cut.template position<S>(i);
-    Vec<T> x[kInputs], y[kOutputs];
-    LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = Vec<T>(load_one(in[k] + j));
-    f(j, x, y);
-    LOGLOSS_UNROLL for (int k = 0; k < kOutputs; ++k) {
-      if (out[k].data) store_one(out[k].data + j * out[k].stride, y[k].reg[0]);
-    }
-  }
+  transform_outside(crew, part.begin, cut, in, out, f);
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL
