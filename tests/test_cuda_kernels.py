@@ -459,7 +459,7 @@ def test_a_removed_barrier_is_caught(room: int, rng: np.random.Generator) -> Non
     x = logits(rng, 1, 2100, np.dtype(np.float32))
     target = targets(rng, x)
     caught = []
-    for barrier in range(5):
+    for barrier in range(8):
         survived = True
         for schedule in (*SCHEDULES, {"order": "shuffled", "seed": 3}):
             cuda.configure(**schedule, row_memory=room, skipped_barrier=barrier)
