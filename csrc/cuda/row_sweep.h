@@ -48,27 +48,20 @@ struct DeviceProbabilityTerm {
   }
 };
 
-// The larger operand, by one instruction: a NaN may be passed over where a maximum is looked for.
-LOGLOSS_INLINE float larger(float a, float b) { return __builtin_fmaxf(a, b); }
-LOGLOSS_INLINE double larger(double a, double b) { return __builtin_fmax(a, b); }
-
 // The largest of n <= kBlock elements, the same for every thread of the team.
 template <class S>
 LOGLOSS_INLINE compute_t<S> max_of_block(const S* x, int n) {
   using T = compute_t<S>;
-  T m[4] = {-kInfinity<T>, -kInfinity<T>, -kInfinity<T>, -kInfinity<T>};
+  Vec<T> m[4] = {Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>), Vec<T>(-kInfinity<T>)};
   int j = 0;
   for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
-    LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = larger(m[i], load(x + j + i * kLanes).reg[0]);
+    LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) m[i] = max(m[i], load(x + j + i * kLanes));
   }
   LOGLOSS_UNROLL for (int i = 0; i < 4; ++i) {
     const int left = n - j - i * kLanes;
-    if (left > 0) {
-      const Vec<T> value = load(x + j + i * kLanes, left < kLanes ? left : kLanes, -kInfinity<T>);
-      m[i] = larger(m[i], value.reg[0]);
-    }
+    if (left > 0) m[i] = max(m[i], load(x + j + i * kLanes, left < kLanes ? left : kLanes, -kInfinity<T>));
   }
-  return reduce_max(Vec<T>(larger(larger(m[0], m[1]), larger(m[2], m[3]))));
+  return reduce_max(max(max(m[0], m[1]), max(m[2], m[3])));
 }
 
 // What one block adds to the statistic besides its tile sums.
