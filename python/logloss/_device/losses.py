@@ -114,25 +114,18 @@ def class_losses(
     out: Any = None,
 ) -> Any:
     """cross_entropy or nll_loss; a target that is no class makes its row NaN and is reported."""
-    probabilities = name == "cross_entropy"
     call = Call(stream, input, target)
     given = call.floats("input", input)
     class_axis = _validate.class_axis(axis, given.ndim)
     _validate.check_reduction(reduction)
     smoothing = _validate.check_label_smoothing(label_smoothing)
     ignore = _validate.check_ignore_index(ignore_index)
-    y = call.operand("target", target)
+    y = class_target(call, name, target, given, class_axis, ignore)
     shape = given.shape[:class_axis] + given.shape[class_axis + 1 :]
     indices = y.dtype.kind in "iu"
-    if indices:
-        if y.shape != shape:
-            _validate.check_indices(y, given, shape, probabilities=probabilities)
-        x, p = given, None
-    else:
-        _validate.check_probabilities(y, given, shape, probabilities=probabilities)
-        _validate.no_ignored_probabilities(ignore)
-        dtype = common_dtype(given, y)
-        x, p = call.converted(given, dtype), call.converted(y, dtype)
+    dtype = given.dtype if indices else common_dtype(given, y)
+    x = call.converted(given, dtype)
+    p = None if indices else call.converted(y, dtype)
     outer, classes, inner = rows_along(given.shape, class_axis)
     rows = outer * inner
     w = None
@@ -180,6 +173,21 @@ def class_losses(
         # Sums over no classes: torch gives -0.0 where it negates such a sum.
         value.of_nothing(math.nan if reduction == "mean" else 0.0 if indices else -0.0)
     return wanted(value, gradient and gradient.finish())
+
+
+def class_target(
+    call: Call, name: str, target: Any, input: Operand, axis: int, ignore: int
+) -> Operand:
+    """Check that `target` holds classes, or probabilities for cross_entropy."""
+    y = call.operand("target", target)
+    shape = input.shape[:axis] + input.shape[axis + 1 :]
+    probabilities = name == "cross_entropy"
+    if y.dtype.kind not in "iu":
+        _validate.check_probabilities(y, input, shape, probabilities=probabilities)
+        _validate.no_ignored_probabilities(ignore)
+    elif y.shape != shape:
+        _validate.check_indices(y, input, shape, probabilities=probabilities)
+    return y
 
 
 def class_rows(
