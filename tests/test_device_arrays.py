@@ -498,3 +498,7 @@ def test_outs_that_overlap(emulated: Any) -> None:
             target_grad=True,
             out=(Interface(out), Interface(np.empty_like(X))),
         )
+    with pytest.raises(ValueError, match="overlaps another argument"):
+        logloss.binary_cross_entropy_value_and_grad(
+            Interface(X), Interface(X.copy()), weight=Interface(x[:1]), out=Interface(x)
+        )

@@ -115,10 +115,8 @@ class Call:
             array = (source.address, count, inner)
             self.run("convert", *numbers, result.size, array, result.address)
 
-    def repeated(
-        self, name: str, value: Any, shape: tuple[int, ...], dtype: DType
-    ) -> tuple[int, int, int] | None:
-        """Weights that broadcast to `shape`, as the element-wise kernels take them."""
+    def weights(self, name: str, value: Any, shape: tuple[int, ...]) -> Operand | None:
+        """Weights that broadcast to `shape`, if there are any."""
         if value is None:
             return None
         operand = self.numbers(name, value)
@@ -130,10 +128,16 @@ class Call:
             raise ValueError(
                 f"{name}: got shape {operand.shape}, expected one that broadcasts to {shape}"
             )
-        if math.prod(shape) == 0:
+        return operand
+
+    def repeated(
+        self, name: str, weights: Operand | None, shape: tuple[int, ...], dtype: DType
+    ) -> tuple[int, int, int] | None:
+        """Weights as the element-wise kernels take them: (address, count, inner)."""
+        if weights is None or math.prod(shape) == 0:
             return None
-        count, inner = repetition(name, operand.shape, shape)
-        return self.converted(operand, dtype).address, count, inner
+        count, inner = repetition(name, weights.shape, shape)
+        return self.converted(weights, dtype).address, count, inner
 
     def upstream(
         self, grad_output: Any, reduction: str, shape: tuple[int, ...]

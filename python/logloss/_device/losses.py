@@ -114,25 +114,18 @@ def class_losses(
     out: Any = None,
 ) -> Any:
     """cross_entropy or nll_loss; a target that is no class makes its row NaN and is reported."""
-    probabilities = name == "cross_entropy"
     call = Call(stream, input, target)
     given = call.floats("input", input)
     class_axis = _validate.class_axis(axis, given.ndim)
     _validate.check_reduction(reduction)
     smoothing = _validate.check_label_smoothing(label_smoothing)
     ignore = _validate.check_ignore_index(ignore_index)
-    y = call.operand("target", target)
+    y = class_target(call, name, target, given, class_axis, ignore)
     shape = given.shape[:class_axis] + given.shape[class_axis + 1 :]
     indices = y.dtype.kind in "iu"
-    if indices:
-        if y.shape != shape:
-            _validate.check_indices(y, given, shape, probabilities=probabilities)
-        x, p = given, None
-    else:
-        _validate.check_probabilities(y, given, shape, probabilities=probabilities)
-        _validate.no_ignored_probabilities(ignore)
-        dtype = common_dtype(given, y)
-        x, p = call.converted(given, dtype), call.converted(y, dtype)
+    dtype = given.dtype if indices else common_dtype(given, y)
+    x = call.converted(given, dtype)
+    p = None if indices else call.converted(y, dtype)
     outer, classes, inner = rows_along(given.shape, class_axis)
     rows = outer * inner
     w = None
@@ -180,6 +173,21 @@ def class_losses(
         # Sums over no classes: torch gives -0.0 where it negates such a sum.
         value.of_nothing(math.nan if reduction == "mean" else 0.0 if indices else -0.0)
     return wanted(value, gradient and gradient.finish())
+
+
+def class_target(
+    call: Call, name: str, target: Any, input: Operand, axis: int, ignore: int
+) -> Operand:
+    """Check that `target` holds classes, or probabilities for cross_entropy."""
+    y = call.operand("target", target)
+    shape = input.shape[:axis] + input.shape[axis + 1 :]
+    probabilities = name == "cross_entropy"
+    if y.dtype.kind not in "iu":
+        _validate.check_probabilities(y, input, shape, probabilities=probabilities)
+        _validate.no_ignored_probabilities(ignore)
+    elif y.shape != shape:
+        _validate.check_indices(y, input, shape, probabilities=probabilities)
+    return y
 
 
 def class_rows(
@@ -270,20 +278,7 @@ def element_losses(
 ) -> Any:
     """The binary cross-entropies and kl_div; what is no probability is NaN and reported."""
     call = Call(stream, input, target)
-    given = call.floats("input", input)
-    if name.startswith("kl_div"):
-        y = call.floats("target", target)
-        _validate.check_reduction(reduction, _validate.KL_REDUCTIONS)
-        shape, dtype = _validate.broadcast_shape(given, y), common_dtype(given, y)
-        if given.shape != shape and dtype.itemsize == 2:
-            dtype = FLOAT32  # as on the host
-    else:
-        y = call.numbers("target", target)
-        _validate.same_shape("target", y.shape, given.shape)
-        _validate.check_reduction(reduction)
-        shape, dtype = given.shape, given.dtype
-        if _validate.is_float(y.dtype):
-            dtype = common_dtype(given, y)
+    given, y, shape, dtype = element_operands(call, name, input, target, reduction)
     if want != "value" and given.shape != shape:
         raise ValueError(
             f"input: got shape {given.shape}, expected {shape}: a gradient is not summed over "
@@ -293,13 +288,15 @@ def element_losses(
     if want == "gradient":
         scale, number, each = call.upstream(grad_output, reduction, shape)
     compute = compute_dtype(dtype)
-    options: dict[str, Any] = {
-        "weight": call.repeated("weight", weight, shape, compute),
-        "pos_weight": call.repeated("pos_weight", pos_weight, shape, compute),
-    }
+    w = call.weights("weight", weight, shape)
+    pos_w = call.weights("pos_weight", pos_weight, shape)
     result = None
     if want != "value":
-        result = call.output(out, given, others=(y, number, each))
+        result = call.output(out, given, others=(y, w, pos_w, number, each))
+    options: dict[str, Any] = {
+        "weight": call.repeated("weight", w, shape, compute),
+        "pos_weight": call.repeated("pos_weight", pos_w, shape, compute),
+    }
     x = call.converted(given, dtype, shape, "input")
     y = call.converted(y, dtype, shape, "target")
     report = None
@@ -332,6 +329,26 @@ def element_losses(
     elif value is not None:
         value.of_nothing(0.0 if divisor else math.nan)
     return wanted(value, gradient and gradient.finish())
+
+
+def element_operands(
+    call: Call, name: str, input: Any, target: Any, reduction: str
+) -> tuple[Operand, Operand, tuple[int, ...], DType]:
+    """Input and target of a loss of elements, their common shape, and the dtype of the kernel."""
+    given = call.floats("input", input)
+    if name.startswith("kl_div"):
+        y = call.floats("target", target)
+        _validate.check_reduction(reduction, _validate.KL_REDUCTIONS)
+        shape, dtype = _validate.broadcast_shape(given, y), common_dtype(given, y)
+        if given.shape != shape and dtype.itemsize == 2:
+            dtype = FLOAT32  # as on the host
+    else:
+        y = call.numbers("target", target)
+        _validate.same_shape("target", y.shape, given.shape)
+        _validate.check_reduction(reduction)
+        floats = _validate.is_float(y.dtype)
+        shape, dtype = given.shape, common_dtype(given, y) if floats else given.dtype
+    return given, y, shape, dtype
 
 
 def launch_elements(
@@ -379,26 +396,14 @@ def pair_losses(
     """kl_div_with_logits or cosine_embedding_loss; `both_sides` asks for two gradients."""
     call = Call(stream, first, second)
     if name == "kl_div_with_logits":
-        a, b, y = call.floats("input", first), call.floats("target", second), None
-        _validate.same_shape("target", b.shape, a.shape)
-        _validate.check_reduction(reduction, _validate.KL_REDUCTIONS)
-        if a.ndim == 0:
-            raise _validate.no_class_axis()
-        position = _validate.axis_index(axis, a.ndim)
-        full, shape = a.shape, a.shape[:position] + a.shape[position + 1 :]
-        divisor = {"mean": a.size, "batchmean": a.shape[0]}.get(reduction, 1)
-        nothing = a.size == 0
+        pair = logit_rows(call, first, second, reduction, axis)
     else:
-        a, b = call.floats("input1", first), call.floats("input2", second)
-        y = call.numbers("target", target)
-        shape = _validate.embedding_rows(a, b, y)
-        _validate.check_reduction(reduction)
-        margin = call.number("margin", margin)
-        position = len(shape)
-        full = (*shape, a.shape[-1])
-        divisor = math.prod(shape) if reduction == "mean" else 1
-        nothing = math.prod(shape) == 0
-        y = call.converted(y, FLOAT64, shape, "target")
+        pair = embedding_rows(call, first, second, target, reduction)
+    a, b, y, full, position = pair
+    shape = full[:position] + full[position + 1 :]
+    margin = call.number("margin", margin)
+    divisor = divisor_of_pairs(name, full, shape, reduction)
+    nothing = math.prod(shape if y is not None else full) == 0
     dtype = common_dtype(a, b)
     scale, number, each = 1.0, None, None
     if want == "gradient":
@@ -432,15 +437,50 @@ def pair_losses(
             x2 = x1
         options: dict[str, Any] = {} if value is None else value.options()
         if sides and a.size:
-            options |= gradient_scale(call, scale, number, each, {"divisor": float(divisor)})
+            options |= gradient_scale(call, scale, number, each, {"divisor": divisor})
             for gradient, option in zip(sides, ("first_grad", "second_grad"), strict=False):
                 options[option] = gradient.computed.address
         if y is not None:
             options |= {"target": y.address, "margin": margin}
         call.run(name, type_number(dtype), rows, x1.address, x2.address, **options)
         if value is not None:
-            value.finish({"divisor": float(divisor)})
+            value.finish({"divisor": divisor})
     elif value is not None:
         value.of_nothing(0.0 if divisor else math.nan)
     gradients = tuple(side.finish() for side in sides)
     return wanted(value, gradients if both_sides and gradients else next(iter(gradients), None))
+
+
+# The first and the second array, the target of each row, the shape of all pairs, the class axis.
+Pair = tuple[Operand, Operand, Operand | None, tuple[int, ...], int]
+
+
+def logit_rows(call: Call, input: Any, target: Any, reduction: str, axis: Any) -> Pair:
+    """Check the arguments of kl_div_with_logits."""
+    x, t = call.floats("input", input), call.floats("target", target)
+    _validate.same_shape("target", t.shape, x.shape)
+    _validate.check_reduction(reduction, _validate.KL_REDUCTIONS)
+    if x.ndim == 0:
+        raise _validate.no_class_axis()
+    return x, t, None, x.shape, _validate.axis_index(axis, x.ndim)
+
+
+def embedding_rows(call: Call, input1: Any, input2: Any, target: Any, reduction: str) -> Pair:
+    """Check the arguments of cosine_embedding_loss."""
+    a, b = call.floats("input1", input1), call.floats("input2", input2)
+    y = call.numbers("target", target)
+    rows = _validate.embedding_rows(a, b, y)
+    _validate.check_reduction(reduction)
+    y = call.converted(y, FLOAT64, rows, "target")
+    return a, b, y, (*rows, a.shape[-1]), len(rows)
+
+
+def divisor_of_pairs(
+    name: str, full: tuple[int, ...], shape: tuple[int, ...], reduction: str
+) -> float:
+    """What the sum is divided by: kl_div's mean counts elements, the other's rows."""
+    if reduction == "batchmean":
+        return float(full[0])
+    if reduction != "mean":
+        return 1.0
+    return float(math.prod(full if name == "kl_div_with_logits" else shape))
