@@ -36,6 +36,7 @@ class Budget:
     spilled_bytes: int
     loads: bool = False  # whether they read rows or elements
     stores: bool = False  # whether they write them in packets
+    one_thread: bool = False  # whose loops are over the limbs of a sum
 
 
 # The first that fits counts. 96 registers keep two blocks of 320 threads on a multiprocessor, or
@@ -46,11 +47,14 @@ BUDGETS = (
     Budget("9LogSumExpI", 96, 0, loads=True),
     Budget("rows_by_part", 80, 16, loads=True, stores=True),
     Budget("rows_by_block.*SoftmaxBackward.*ELb0EEEvT_i", 128, 0, loads=True, stores=True),
+    Budget("rows_by_block.*10Divergence.*ELb0EEEvT_i", 128, 64, loads=True),
+    # Pairs of rows beyond block memory are read element by element, in the order of their sums.
+    Budget("rows_by_block.*15CosineEmbedding.*ELb0EEEvT_i", 128, 0),
     Budget("rows_by_block.*ELb0EEEvT_i", 128, 0, loads=True),
     Budget("rows_by_(team|block).*(7Entropy|10Divergence|15CosineEmbedding)I", 96, 192, loads=True),
     Budget("rows_by_(team|block).*CrossEntropyI.*Lb1", 96, 192, loads=True, stores=True),
     Budget("rows_by_(team|block)", 96, 0, loads=True, stores=True),
-    Budget("(sweep|join)_chunks.*NoTerms", 96, 0, loads=True),
+    Budget("sweep_chunks.*NoTerms", 96, 0, loads=True),
     Budget("(sweep|join)_chunks", 96, 192, loads=True),
     Budget("(elements|map)_kernel", 64, 0, loads=True, stores=True),
     Budget("nll_", 48, 0),
@@ -58,7 +62,7 @@ BUDGETS = (
     Budget("weight_of_rows_kernel", 40, 0),
     Budget("convert_kernel", 40, 0),
     Budget("fill_kernel|name_misfit_kernel|name_bad_target", 32, 0),
-    Budget("finish_sum_kernel", 255, 1000),  # one thread
+    Budget("finish_sum_kernel", 255, 1000, one_thread=True),
 )
 
 # Accesses of 16 bytes, in PTX.
@@ -160,6 +164,8 @@ def spills_in_loops(cubin: Path) -> list[str]:
     complaints = []
     for kernel in re.split(r"^\.text\.", code.stdout, flags=re.MULTILINE)[1:]:
         name, *lines = kernel.splitlines()
+        if budget_of(name).one_thread:
+            continue
         for loop in innermost_loops(lines):
             text = "\n".join(loop)
             touched = len(re.findall(r"\b(?:LDL|STL)\b", text))
