@@ -16,10 +16,14 @@ inline constexpr int kMaxRows = 64;
 inline constexpr int kMaxElements = 4096;
 inline constexpr std::int64_t kMostClassesSideBySide = 1024;
 
+// Room at SecondSweep::kept: 16 vectors of floats more than it is asked for, from a multiple of a vector on.
+inline constexpr std::int64_t kKeptBeyond = 1024;
+inline constexpr std::int64_t kKeptAlignment = 64;
+
 // How a sweep over the rows of a batch prepares another one, which writes results as large as the input.
 struct SecondSweep {
-  // Room for what the first sweep found out: rows x classes values of the compute type and one vector. Null: it is
-  // computed again.
+  // Room for what the first sweep found out: rows x classes values of the compute type, and kKeptBeyond bytes. Null: it
+  // is computed again.
   void* kept = nullptr;
   // The results do not fit into the caches, and do not replace their input.
   bool past_caches = false;

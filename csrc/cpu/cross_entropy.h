@@ -4,6 +4,7 @@
 
 #include "common/args.h"
 #include "common/cross_entropy.h"
+#include "cpu/held_classes.h"
 #include "cpu/log_softmax.h"
 
 namespace logloss::LOGLOSS_LEVEL {
@@ -18,20 +19,23 @@ class CrossEntropyKernel {
         rows_(batch.input, batch.rows, batch.classes, batch.class_stride),
         sweeps_(rows_, batch.second_sweep),
         weight_(static_cast<const T*>(batch.weight)),
-        stats_(batch.rows) {}
+        target_(batch.target, batch.rows, batch.classes),
+        stats_(batch.rows, typename BatchStats<T>::Unset{}) {}
 
   void run() {
     for_each_group(batch_.rows, [&](int first) { sweep(first); });
     prepare();
+    for_each_group(batch_.rows, [&](int first) { log_rest_.set_group(first, stats_.rounded_log_rest(first)); });
     if (batch_.loss) write_loss();
     if (batch_.hit) write_hit();
     if (batch_.grad) write_grad();
   }
 
  private:
-  bool ignored(int row) const { return batch_.target && batch_.target[row] == kIgnored; }
   double uniform() const { return batch_.target ? batch_.smoothing / static_cast<double>(batch_.classes) : 1.0; }
   bool smoothed() const { return batch_.smoothing != 0.0; }
+  // Nothing is asked of a row but its softmax and its target.
+  bool plain() const { return batch_.target && !smoothed(); }
   // f(the coefficients of the linear sums of a row)
   template <class F>
   auto with_term(int row, F f) const {
@@ -47,31 +51,45 @@ class CrossEntropyKernel {
 
   // Many rows at once where that is faster, whether they count or not; otherwise an ignored row is not read.
   void sweep(int first) {
-    const bool plain = batch_.target && !smoothed();
-    if (plain && (rows_.side_by_side() || batch_.classes <= kShortRow))
+    if (plain() && (rows_.side_by_side() || batch_.classes <= kShortRow)) {
       return set_group(rows_, &sweeps_, first, &stats_);
+    }
+    stats_.clear_group(first);
     for (int row = first; row < batch_.rows && row < first + kLanes; ++row) {
-      if (!ignored(row)) stats_.set(row, with_term(row, [&](auto term) { return sweeps_.row_stats(row, term); }));
+      if (!target_.ignored(row))
+        stats_.set(row, with_term(row, [&](auto term) { return sweeps_.row_stats(row, term); }));
     }
   }
 
-  // An ignored row stands as a row without weight.
+  // An ignored row stands as a row without weight, and so does one whose target are probabilities.
   void prepare() {
+    for_each_group(batch_.rows, [&](int first) {
+      target_logit_.set_group(first, Vec<T>(T(0)));
+      class_weight_.set_group(first, Vec<T>(batch_.target ? T(1) : T(0)));
+    });
+    if (!batch_.target) return;
     for (int row = 0; row < batch_.rows; ++row) {
-      const bool counts = batch_.target && !ignored(row);
-      const std::int64_t t = counts ? batch_.target[row] : 0;
-      target_logit_[row] = counts ? static_cast<double>(rows_.element(row, t)) : 0.0;
-      class_weight_[row] = !counts ? 0.0 : weight_ ? static_cast<double>(weight_[t]) : 1.0;
-      if (ignored(row)) stats_.set(row, RowStats{});
+      const std::int64_t t = target_[row];
+      if (t != kIgnored) target_logit_[row] = rows_.element(row, t);
+    }
+    for (int row = 0; weight_ && row < batch_.rows; ++row) {
+      if (!target_.ignored(row)) class_weight_[row] = weight_[target_[row]];
+    }
+    for (int row = 0; target_.any_ignored() && row < batch_.rows; ++row) {
+      if (!target_.ignored(row)) continue;
+      class_weight_[row] = T(0);
+      stats_.set(row, RowStats{});
     }
   }
+  Vec<double> target_logit(int first) const { return widen(target_logit_.group(first)); }
+  Vec<double> class_weight(int first) const { return widen(class_weight_.group(first)); }
 
   CrossEntropyRow<Vec<double>> group(int first) const {
-    const Vec<double> weight = Vec<double>(1.0 - batch_.smoothing) * class_weight_.group(first);
+    const Vec<double> weight = Vec<double>(1.0 - batch_.smoothing) * class_weight(first);
     // A class without weight counts for nothing, at -inf too.
-    const Vec<double> below = clear(weight == Vec<double>(0.0), stats_.max.group(first) - target_logit_.group(first));
+    const Vec<double> below = clear(weight == Vec<double>(0.0), stats_.max.group(first) - target_logit(first));
     return {below,
-            stats_.rounded_log_rest(first),
+            log_rest_.group(first),
             weight,
             Vec<double>(uniform()),
             stats_.linear.group(first),
@@ -84,16 +102,16 @@ class CrossEntropyKernel {
       const int left = batch_.rows - first < kLanes ? batch_.rows - first : kLanes;
       store(loss + first, left, narrow<T>(cross_entropy_loss(group(first))));
     });
-    if (!batch_.target) return;
-    for (int row = 0; row < batch_.rows; ++row) loss[row] = ignored(row) ? T(0) : loss[row];
+    for (int row = 0; target_.any_ignored() && row < batch_.rows; ++row) {
+      if (target_.ignored(row)) loss[row] = T(0);
+    }
   }
 
   void write_hit() {
     for (int row = 0; row < batch_.rows; ++row) {
-      bool hit = !ignored(row) && target_logit_[row] == stats_.max[row] && stats_.rest[row] == stats_.rest[row];
-      if (hit && stats_.ties[row] > 1.0) {
-        hit = first_of_maximum(row) == batch_.target[row];
-      }
+      const bool at_maximum = static_cast<double>(target_logit_[row]) == stats_.max[row];
+      bool hit = !target_.ignored(row) && at_maximum && stats_.rest[row] == stats_.rest[row];
+      if (hit && stats_.ties[row] > 1.0) hit = first_of_maximum(row) == target_[row];
       batch_.hit[row] = hit;
     }
   }
@@ -112,30 +130,35 @@ class CrossEntropyKernel {
     for_each_group(batch_.rows, [&](int first) {
       const CrossEntropyRow<Vec<double>> row = group(first);
       const Vec<double> factor = grad_scale(first);
-      scale.set_group(stats_, first, factor * cross_entropy_mass(row));
-      if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row)));
+      const VecPair<double> sum = stats_.sum(first);
+      scale.set_group(stats_, first, factor * cross_entropy_mass(row), sum);
+      if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row, sum.high)));
     });
     const RowWriter<S> writer(rows_, batch_.second_sweep, batch_.grad);
-    if (rows_.side_by_side()) {
-      for_each_group(batch_.rows, [&](int first) { writer.write_softmax_group(first, scale); });
+    const auto write_row = [&](int row) { write_grad(writer, scale, row); };
+    if (plain()) {
+      for_each_row_or_group(rows_, write_row, [&](int first) { writer.write_softmax_group(first, scale); });
+      write_grad_at_targets(target_grad);
     } else {
-      for (int row = 0; row < batch_.rows; ++row) write_grad(writer, scale, row);
+      for (int row = 0; row < batch_.rows; ++row) write_row(row);
+      if (batch_.target) write_grad_at_targets(target_grad);
     }
-    if (!batch_.target) return;
+  }
+
+  void write_grad_at_targets(const PerRow<T>& target_grad) {
     for (int row = 0; row < batch_.rows; ++row) {
       S* grad = static_cast<S*>(batch_.grad[row]);
-      const std::int64_t t = batch_.target[row];
-      if (!ignored(row)) {
-        const bool here = batch_.second_sweep.begin <= t && t < batch_.second_sweep.end;
-        if (here) store_one(grad + t * batch_.class_stride, target_grad[row]);
-      } else if (rows_.side_by_side()) {
+      const std::int64_t t = target_[row];
+      if (t == kIgnored && rows_.in_lanes(row / kLanes * kLanes)) {
         for (std::int64_t c = 0; c < batch_.classes; ++c) grad[c * batch_.class_stride] = S{};
+      } else if (batch_.second_sweep.begin <= t && t < batch_.second_sweep.end) {
+        store_one(grad + t * batch_.class_stride, target_grad[row]);
       }
     }
   }
 
   void write_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row) const {
-    if (ignored(row)) return writer.write_zeros(row);
+    if (batch_.target && target_.ignored(row)) return writer.write_zeros(row);
     with_term(row, [&](auto term) {
       if constexpr (decltype(term)::kPresent) {
         write_linear_grad(writer, scale, row, term, static_cast<T>(-grad_scale_of(batch_, row) * uniform()));
@@ -153,13 +176,12 @@ class CrossEntropyKernel {
     return scale.group(first);
   }
 
-  Vec<double> grad_at_target(int first, const CrossEntropyRow<Vec<double>>& row) const {
-    const Vec<double> x_t = target_logit_.group(first);
+  Vec<double> grad_at_target(int first, const CrossEntropyRow<Vec<double>>& row, Vec<double> sum) const {
+    const Vec<double> x_t = target_logit(first);
     const Vec<double> rest = stats_.finite_rest(first);
-    const Vec<double> sum = stats_.sum(first).high;
     const Vec<double> exp_t = stats_.scaled_exp(first, x_t);
     const Vec<double> others = select(x_t == stats_.max.group(first), rest, sum - exp_t);
-    const Vec<double> weight_t = class_weight_.group(first);
+    const Vec<double> weight_t = class_weight(first);
     // The form whose terms are small: at a likely target 1 - softmax, at an unlikely one softmax itself.
     const auto likely = others < exp_t;
     const Vec<double> share = select(likely, others, exp_t) / sum;
@@ -180,8 +202,10 @@ class CrossEntropyKernel {
   const BatchRows<S> rows_;
   RowSweeps<S, true> sweeps_;
   const T* weight_;
+  const HeldClasses target_;
   BatchStats<T> stats_;
-  PerRow<double> target_logit_, class_weight_;
+  PerRow<T> target_logit_, class_weight_;
+  PerRow<double> log_rest_;
 };
 
 template <class S>

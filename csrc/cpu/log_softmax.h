@@ -37,16 +37,14 @@ void log_softmax(const SoftmaxBatch& batch) {
     low.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));
   });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
-  if (rows.side_by_side()) {
-    for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
-      writer.write_group(first, MinusPair<T>{high.group(first), low.group(first)});
-    });
-    return;
-  }
-  for (int row = 0; row < batch.rows; ++row) {
+  const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
+    writer.write_group(first, MinusPair<T>{high.group(first), low.group(first)});
+  };
+  const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
     const MinusPair<T> minus_lse{Vec<T>(high[row]), Vec<T>(low[row])};
     writer.write(row, [&](std::int64_t, auto, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return minus_lse(x); });
-  }
+  };
+  for_each_row_or_group(rows, write_row, write_group);
 }
 
 template <class S>
@@ -57,11 +55,9 @@ void softmax(const SoftmaxBatch& batch) {
   SoftmaxScale<T> scale;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
-  if (rows.side_by_side()) {
-    for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, scale); });
-  } else {
-    for (int row = 0; row < batch.rows; ++row) writer.write_softmax(row, stats, scale);
-  }
+  for_each_row_or_group(
+      rows, [&](int row) LOGLOSS_INLINE_LAMBDA { writer.write_softmax(row, stats, scale); },
+      [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, scale); });
 }
 
 // dx = g - softmax(x) sum(g)

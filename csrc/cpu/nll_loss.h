@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/args.h"
+#include "cpu/held_classes.h"
 #include "cpu/row.h"
 
 namespace logloss::LOGLOSS_LEVEL {
@@ -12,8 +13,9 @@ void nll_loss(const NllLossBatch& batch) {
   using T = compute_t<S>;
   const T* weight = static_cast<const T*>(batch.weight);
   T* loss = static_cast<T*>(batch.loss);
+  const HeldClasses target(batch.target, batch.rows, batch.classes);
   for (int row = 0; row < batch.rows; ++row) {
-    const std::int64_t t = batch.target[row];
+    const std::int64_t t = target[row];
     const bool ignored = t == kIgnored;
     const T weight_t = ignored ? T(0) : weight ? weight[t] : T(1);
     if (loss) {

@@ -73,10 +73,10 @@ class Batches {
     stats_.resize(static_cast<std::size_t>(rows_ * chunks()));
     const bool finished = parallel_for(rows_ * chunks(), workers_, interrupted, [&](std::int64_t item, int) {
       const std::int64_t start = item % chunks() * kChunkElements;
-      char* row;
+      void* row;
       input_.addresses(item / chunks(), 1, &row);
-      table.sweep_chunk[input_.dtype](
-          {row + start * item_size(input_.dtype), std::min(input_.classes - start, kChunkElements), &stats_[item]});
+      table.sweep_chunk[input_.dtype]({static_cast<char*>(row) + start * item_size(input_.dtype),
+                                       std::min(input_.classes - start, kChunkElements), &stats_[item]});
     });
     bool joined = true;
     for (std::int64_t row = 0; finished && joined && row < rows_; ++row) {
@@ -126,7 +126,7 @@ class SecondSweeps {
                      input.rows() * input.classes * item_size(input.dtype) > kMostInCaches),
         batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
-        kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kVectorBytes) {
+        kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
     if (output && kept_bytes_ <= kMostKept) kept_.resize(static_cast<std::size_t>(batches.workers()));
   }
   SecondSweep of(const Part& part) {
@@ -137,8 +137,10 @@ class SecondSweeps {
     sweep.end = part.end;
     if (kept_.empty() || sweep.stats) return sweep;
     std::unique_ptr<char[]>& kept = kept_[static_cast<std::size_t>(part.worker)];
-    if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_));
-    sweep.kept = kept.get();
+    if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_ + kKeptAlignment));
+    void* aligned = kept.get();
+    std::size_t space = static_cast<std::size_t>(kept_bytes_ + kKeptAlignment);
+    sweep.kept = std::align(kKeptAlignment, static_cast<std::size_t>(kept_bytes_), aligned, space);
     sweep.ahead = batch_elements_;
     return sweep;
   }
@@ -150,7 +152,6 @@ class SecondSweeps {
   // Rows that begin and end within a line write it in two parts: of 65536 x 128 the gradient takes 8.3 ms with plain
   // stores and 12.4 past the caches; at 1000 classes both are equal.
   static constexpr std::int64_t kShortestStream = 8 * 1024;
-  static constexpr std::int64_t kVectorBytes = 128;
   // What an L2 of 1 MiB holds of it is worth keeping: the gradient of 2048 x 32000 takes 34 ms with every exponential
   // computed twice, 26 with what was kept; 33 and 27 at 512 x 128256, where half of it is found in L3.
   static constexpr std::int64_t kMostKept = 1024 * 1024;
@@ -228,23 +229,6 @@ class LossesByWorker {
   std::vector<Worker> workers_;
 };
 
-// The classes of a batch's rows, read once: a target that another thread has changed since the check counts as ignored
-// if it is no class any more.
-class HeldClasses {
- public:
-  HeldClasses(const std::int64_t* target, int rows, std::int64_t classes) : given_(target != nullptr) {
-    for (int i = 0; given_ && i < rows; ++i) {
-      const std::int64_t t = target[i];
-      class_[i] = 0 <= t && t < classes ? t : kIgnored;
-    }
-  }
-  const std::int64_t* get() const { return given_ ? class_ : nullptr; }
-
- private:
-  bool given_;
-  std::int64_t class_[kMaxRows];
-};
-
 // What the batches of all losses have in common.
 template <class Batch>
 void set_losses(Batch* batch, const RowLosses& losses, void* loss, std::int64_t first) {
@@ -268,12 +252,11 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
   const bool finished = batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
     losses.add_batch(part, [&](void* loss) {
-      const HeldClasses target(task.target ? task.target + first : nullptr, rows, task.input.classes);
       Batch batch{};
       batch.rows = rows;
       batch.classes = task.input.classes;
       batch.input = input.open(first, rows, worker);
-      batch.target = target.get();
+      batch.target = task.target ? task.target + first : nullptr;
       batch.weight = task.weight;
       batch.grad = grad.open(first, rows, worker);
       batch.second_sweep = second_sweeps.of(part);

@@ -33,19 +33,23 @@ void after_fork_in_child() {
 const int fork_handler = pthread_atfork(nullptr, nullptr, after_fork_in_child);
 #endif
 
-// Asks the caller's `interrupted` at most about ten times a second.
+// Asks the caller's `interrupted` at most about ten times a second. An item takes from 1 us to some 100 us, a look at
+// the clock 25 ns.
 class Poll {
  public:
   explicit Poll(Interrupted interrupted) : interrupted_(interrupted) {}
   bool operator()() {
+    constexpr int kItemsPerLook = 16;
+    if (!interrupted_ || ++items_ % kItemsPerLook != 0) return false;
     const auto now = std::chrono::steady_clock::now();
-    if (!interrupted_ || now < next_) return false;
+    if (now < next_) return false;
     next_ = now + std::chrono::milliseconds(100);
     return interrupted_();
   }
 
  private:
   Interrupted interrupted_;
+  int items_ = 0;
   std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
 };
 

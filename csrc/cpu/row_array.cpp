@@ -13,7 +13,7 @@ std::uint64_t swap_bytes(std::uint64_t a) { return __builtin_bswap64(a); }
 
 // Rows at `rows`, their elements `stride` bytes apart, and the same rows packed one after the other.
 struct PackedRows {
-  char* const* rows;
+  void* const* rows;
   std::int64_t stride;
   char* packed;
   int count;
@@ -27,7 +27,8 @@ template <class Word, bool kPack>
 void copy_words(const PackedRows& copy) {
   constexpr std::int64_t kSize = sizeof(Word);
   bool adjacent = !copy.swap;
-  for (int row = 1; row < copy.count; ++row) adjacent = adjacent && copy.rows[row] == copy.rows[0] + row * kSize;
+  const auto row_at = [&](int row) { return static_cast<char*>(copy.rows[row]); };
+  for (int row = 1; row < copy.count; ++row) adjacent = adjacent && row_at(row) == row_at(0) + row * kSize;
   const auto move = [](char* from_to, char* packed) {
     kPack ? std::memcpy(packed, from_to, kSize) : std::memcpy(from_to, packed, kSize);
   };
@@ -35,12 +36,12 @@ void copy_words(const PackedRows& copy) {
     char* packed = copy.packed + c * kSize;
     const std::int64_t row_bytes = copy.classes * kSize;
     if (adjacent) {
-      char* line = copy.rows[0] + c * copy.stride;
+      char* line = row_at(0) + c * copy.stride;
       for (int row = 0; row < copy.count; ++row) move(line + row * kSize, packed + row * row_bytes);
       continue;
     }
     for (int row = 0; row < copy.count; ++row) {
-      char* element = copy.rows[row] + c * copy.stride;
+      char* element = row_at(row) + c * copy.stride;
       Word word;
       std::memcpy(&word, kPack ? element : packed + row * row_bytes, sizeof word);
       if (copy.swap) word = swap_bytes(word);
@@ -97,11 +98,7 @@ void RowArray::merge_row_dims() {
   row_dims = merged;
 }
 
-void RowArray::addresses(std::int64_t first, int count, char** out) const {
-  if (row_dims == 1) {
-    for (int row = 0; row < count; ++row) out[row] = data + (first + row) * stride[0];
-    return;
-  }
+void RowArray::addresses(std::int64_t first, int count, void** out) const {
   std::int64_t index[kMaxRowDims];
   char* address = data;
   for (int d = row_dims - 1; d >= 0; --d) {
@@ -109,9 +106,16 @@ void RowArray::addresses(std::int64_t first, int count, char** out) const {
     first /= shape[d];
     address += index[d] * stride[d];
   }
-  for (int row = 0; row < count; ++row) {
-    out[row] = address;
-    for (int d = row_dims - 1; d >= 0; --d) {
+  const int last = row_dims - 1;
+  for (int row = 0; row < count;) {
+    // Rows along the last axis are equally spaced.
+    const std::int64_t along = last < 0 ? 1 : shape[last] - index[last], step = last < 0 ? 0 : stride[last];
+    const int end = static_cast<int>(std::min<std::int64_t>(count, row + along));
+    for (; row < end; ++row, address += step) out[row] = address;
+    if (row == count) return;
+    address -= shape[last] * step;
+    index[last] = 0;
+    for (int d = last - 1; d >= 0; --d) {
       address += stride[d];
       if (++index[d] < shape[d]) break;
       address -= shape[d] * stride[d];
@@ -122,11 +126,10 @@ void RowArray::addresses(std::int64_t first, int count, char** out) const {
 
 void RowWindow::open(std::int64_t first, int count) {
   count_ = count;
-  array_->addresses(first, count, addresses_);
   if (layout_ == Layout::in_place || (layout_ == Layout::contiguous && array_->direct())) {
-    std::copy(addresses_, addresses_ + count, pointers_);
-    return;
+    return array_->addresses(first, count, pointers_);
   }
+  array_->addresses(first, count, addresses_);
   const std::int64_t item = item_size(array_->dtype);
   const bool side_by_side = layout_ == Layout::side_by_side;
   const std::int64_t row_bytes = side_by_side ? item : array_->classes * item;
@@ -149,10 +152,10 @@ void RowWindow::close() {
 void RowWindow::copy_classes(bool into_window) {
   const std::int64_t item = item_size(array_->dtype);
   for (int row = 0; row < count_;) {
+    char* strided = static_cast<char*>(addresses_[row]);
     int end = row + 1;
-    while (end < count_ && addresses_[end] == addresses_[end - 1] + item) ++end;
+    while (end < count_ && addresses_[end] == strided + (end - row) * item) ++end;
     char* packed = buffer_.data() + row * item;
-    char* strided = addresses_[row];
     const std::size_t bytes = static_cast<std::size_t>((end - row) * item);
     for (std::int64_t c = 0; c < array_->classes; ++c) {
       into_window ? std::memcpy(packed, strided, bytes) : std::memcpy(strided, packed, bytes);

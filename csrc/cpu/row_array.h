@@ -34,7 +34,7 @@ struct RowArray {
   // Joins neighbouring row axes that are equally spaced.
   void merge_row_dims();
   // The addresses of `count` rows from row `first` on.
-  void addresses(std::int64_t first, int count, char** out) const;
+  void addresses(std::int64_t first, int count, void** out) const;
 };
 
 // How a kernel finds a row: its classes next to each other, the rows next to each other, or as the array has it.
@@ -62,7 +62,7 @@ class RowWindow {
   Layout layout_;
   int count_ = 0;
   void* pointers_[kMaxRows];
-  char* addresses_[kMaxRows];
+  void* addresses_[kMaxRows];
   std::vector<char> buffer_;
 };
 

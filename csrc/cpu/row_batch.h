@@ -64,21 +64,37 @@ struct ShortLogSeries {
 // ones, 0.87 so).
 template <class T>
 class BatchStats {
+  static constexpr bool kWide = sizeof(T) == sizeof(double);
+
  public:
   // Rows that are never set read as the row of one zero.
   LOGLOSS_INLINE explicit BatchStats(int rows) : rows_(rows) {
-    PerRow<double>* const fields[] = {&max, &shift, &exponent, &rest, &rest_low, &linear, &mass, &ties};
-    for (PerRow<double>* field : fields) {
-      for_each_group(rows, [&](int first) LOGLOSS_INLINE_LAMBDA { field->set_group(first, Vec<double>(0.0)); });
-    }
+    for_each_group(rows, [&](int first) LOGLOSS_INLINE_LAMBDA { clear_group(first); });
   }
+  // Every group is to be set or cleared.
+  struct Unset {};
+  LOGLOSS_INLINE BatchStats(int rows, Unset) : rows_(rows) {}
 
+  LOGLOSS_INLINE void clear_group(int first) {
+    set_group(first, Vec<double>(0.0), Vec<double>(0.0), Vec<double>(0.0), Vec<double>(0.0));
+  }
+  // Of rows that have no shift and no linear sums.
+  LOGLOSS_INLINE void set_group(int first, Vec<double> max_x, Vec<double> K, Vec<double> sum, Vec<double> times) {
+    max.set_group(first, max_x);
+    exponent.set_group(first, K);
+    rest.set_group(first, sum);
+    ties.set_group(first, times);
+    shift.set_group(first, Vec<double>(0.0));
+    if constexpr (kWide) rest_low.set_group(first, Vec<double>(0.0));
+    linear.set_group(first, Vec<double>(0.0));
+    mass.set_group(first, Vec<double>(0.0));
+  }
   LOGLOSS_INLINE void set(int row, const RowStats& stats) {
     max[row] = stats.max;
     shift[row] = stats.shift;
     exponent[row] = stats.exponent;
     rest[row] = stats.rest;
-    rest_low[row] = stats.rest_low;
+    if constexpr (kWide) rest_low[row] = stats.rest_low;
     linear[row] = stats.linear;
     mass[row] = stats.mass;
     ties[row] = static_cast<double>(stats.ties);
@@ -99,7 +115,7 @@ class BatchStats {
     const VecPair<double> e = exp_max<ExpConstants<double>>(first);
     const Vec<double> r = finite_rest(first);
     const Vec<double> ratio = r / e.high;
-    const Vec<double> left = fma(Vec<double>(0.0) - ratio, e.high, r) + (rest_low.group(first) - ratio * e.low);
+    const Vec<double> left = fma(Vec<double>(0.0) - ratio, e.high, r) + (low_of_rest(first) - ratio * e.low);
     return log1p(ratio) + left / (e.high + r);
   }
   // The same for what rounds to T.
@@ -117,13 +133,21 @@ class BatchStats {
     const Vec<double> high = r + e.high;
     if constexpr (!kWide) return {high, Vec<double>(0.0)};
     const Vec<double> added = high - r;
-    return {high, ((r - (high - added)) + (e.high - added)) + (e.low + rest_low.group(first))};
+    return {high, ((r - (high - added)) + (e.high - added)) + (e.low + low_of_rest(first))};
   }
 
-  PerRow<double> max, shift, exponent, rest, rest_low, linear, mass, ties;
+  PerRow<double> max, shift, exponent, rest, linear, mass, ties;
+  PerRow<double> rest_low;  // of float64 rows
 
  private:
-  static constexpr bool kWide = sizeof(T) == sizeof(double);
+  LOGLOSS_INLINE Vec<double> low_of_rest(int first) const {
+    if constexpr (kWide) {
+      return rest_low.group(first);
+    } else {
+      return Vec<double>(0.0);
+    }
+  }
+
   using SeriesOfT = std::conditional_t<kWide, ExpConstants<double>, ShortExpSeries>;
   using Parts = ScaledExp<double>::Parts;
 
@@ -174,7 +198,10 @@ template <class T>
 class SoftmaxScale {
  public:
   LOGLOSS_INLINE void set_group(const BatchStats<T>& stats, int first, Vec<double> factor) {
-    const VecPair<double> sum = stats.sum(first);
+    set_group(stats, first, factor, stats.sum(first));
+  }
+  // `sum`: that of the group.
+  LOGLOSS_INLINE void set_group(const BatchStats<T>& stats, int first, Vec<double> factor, VecPair<double> sum) {
     // Where nothing but the maximum counts its softmax is 1: relative to the maximum it is computed so.
     const auto alone = stats.rest.group(first) == Vec<double>(0.0);
     const Vec<double> max = stats.max.group(first);

@@ -51,17 +51,35 @@ class RowWriter {
     LOGLOSS_LEVEL::write_zeros(output(row) + second_.begin, columns(), second_.past_caches);
   }
 
-  // f(x) for the columns of a group.
+  // f(x) for the columns of a group of rows in lanes.
   template <class F>
   LOGLOSS_INLINE void write_group(int first, F f) const {
-    S* y = output(first);
-    for (std::int64_t c = 0; c < rows_.classes(); ++c) store(y + c * kMaxRows, f(rows_.column(first, c)));
+    if (rows_.side_by_side()) {
+      S* y = output(first);
+      for (std::int64_t c = 0; c < rows_.classes(); ++c) store(y + c * kMaxRows, f(rows_.column(first, c)));
+    } else if constexpr (sizeof(T) == sizeof(float)) {
+      write_turned(first, f);
+    }
   }
   LOGLOSS_INLINE void write_softmax_group(int first, const SoftmaxScale<T>& scale) const {
     write_group(first, SoftmaxScale<T>::Row::of_group(scale, first));
   }
 
  private:
+  template <class F>
+  LOGLOSS_INLINE void write_turned(int first, F f) const {
+    Vec<float> own[kTurnedRow], result[kTurnedRow];
+    const Vec<float>* column = kept_.columns(first);
+    if (!column) {
+      turn_rows(RowGroup<S>(rows_, first), rows_.classes(), own);
+      column = own;
+    }
+    for (std::int64_t c = 0; c < rows_.classes(); ++c) result[c] = f(column[c]);
+    S beyond_the_last[kTurnedRow];
+    S* row[kLanes];
+    for (int i = 0; i < kLanes; ++i) row[i] = first + i < rows_.count() ? output(first + i) : beyond_the_last;
+    store_columns(row, rows_.classes(), result);
+  }
   S* output(int row) const { return static_cast<S*>(output_[row]); }
   std::int64_t columns() const {
     return (second_.end < rows_.classes() ? second_.end : rows_.classes()) - second_.begin;

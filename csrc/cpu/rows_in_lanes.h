@@ -5,14 +5,18 @@
 #pragma once
 
 #include "cpu/row_batch.h"
+#include "cpu/turn.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
 // Rows up to this length go 16 at a time. Measured at 65536 rows on AVX-512: above it the exponentials of a row alone
 // fill the time that its horizontal sums take.
 inline constexpr std::int64_t kShortRow = kTile;
-// Up to this length they are turned into columns, one row in each lane.
+// Up to this length they are turned into columns, one row in each lane,
 inline constexpr std::int64_t kTurnedRow = 2 * kLanes;
+// and up to this one results are turned back. 65536 rows on AVX-512, in columns against row by row: softmax of 3, 10,
+// 20 and 28 classes takes 0.56, 0.80, 0.81 and 0.94 of the time, log_softmax 0.83, 0.90, 0.99 and 1.03.
+inline constexpr std::int64_t kTurnedResult = kLanes + 4;
 
 // The rows of a batch.
 template <class S>
@@ -26,6 +30,12 @@ class BatchRows {
   int count() const { return count_; }
   std::int64_t classes() const { return classes_; }
   bool side_by_side() const { return class_stride_ != 1; }
+  // Whether the results of the 16 rows from `first` on are made as columns: where rows are short, and not alone.
+  bool turned(int first) const {
+    return sizeof(T) == sizeof(float) && !side_by_side() && classes_ <= kTurnedResult && count_ - first > 1;
+  }
+  // Whether they are worked on as columns, turned or as they lie.
+  bool in_lanes(int first) const { return side_by_side() || turned(first); }
   const S* row(int i) const { return static_cast<const S*>(rows_[i]); }
   T element(int i, std::int64_t c) const { return load_one(row(i) + c * class_stride_); }
   // Class c of the rows of a group, where they lie side by side; lanes beyond the last row hold anything.
@@ -41,6 +51,18 @@ class BatchRows {
   std::int64_t classes_;
   std::int64_t class_stride_;
 };
+
+// group(first) for groups of rows in lanes, one(row) for all other rows.
+template <class S, class One, class Group>
+LOGLOSS_INLINE void for_each_row_or_group(const BatchRows<S>& rows, One one, Group group) {
+  for (int first = 0; first < rows.count(); first += kLanes) {
+    if (rows.in_lanes(first)) {
+      group(first);
+    } else {
+      for (int row = first; row < rows.count() && row < first + kLanes; ++row) one(row);
+    }
+  }
+}
 
 // What sweep_chunk makes of rows of finite maxima that need no shift, lane by lane.
 struct LaneStats {
@@ -168,16 +190,13 @@ struct RowGroup {
 // so).
 template <class S>
 LOGLOSS_INLINE void turn_rows(const RowGroup<S>& rows, std::int64_t classes, Vec<float>* column) {
-  for (std::int64_t start = 0; start < classes; start += kLanes) {
-    const std::int64_t left = classes - start;
-    Vec<float> part[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      const S* x = rows.row[i] + start;
-      prefetch_into_l2(x + rows.ahead);
-      part[i] = left >= kLanes ? load(x) : load(x, static_cast<int>(left), -kInfinity<float>);
-    }
-    transpose(part, column + start);
+  const bool dense = rows.ahead == classes * kLanes;
+  const int streams = dense ? 1 : kLanes;
+  for (int i = 0; i < streams; ++i) {
+    const S* next = rows.row[i] + rows.ahead;
+    for (std::int64_t j = 0; j < classes * (kLanes / streams); j += kLanes) prefetch_into_l2(next + j);
   }
+  load_columns(rows.row, classes, column);
 }
 
 // The maximum of each row of at most a tile.
@@ -239,10 +258,12 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
   return true;
 }
 
+// `kept`: where turned rows are wanted for a second sweep, or null.
 template <class S>
-LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, LaneStats* stats) {
+LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, Vec<float>* kept, LaneStats* stats) {
   const std::int64_t classes = rows.classes();
-  Vec<float> column[kTurnedRow];
+  Vec<float> own[kTurnedRow];
+  Vec<float>* const column = kept ? kept : own;
   if (rows.side_by_side()) {
     const auto column_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); };
     if (classes > kTurnedRow) return sweep_columns(classes, column_of, stats);
@@ -256,20 +277,26 @@ LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, LaneStats
   return sweep_few_columns(column, classes, stats);
 }
 
-// What the sweeps of a batch kept for a second one: null for rows that go through the lanes.
+// What the sweeps of a batch kept for a second one: the exponentials of a long row, or 16 short rows as columns.
 template <class S>
 class KeptRows {
   using T = compute_t<S>;
 
  public:
   KeptRows(const BatchRows<S>& rows, const SecondSweep& second)
-      : first_(rows.side_by_side() || rows.classes() <= kShortRow ? nullptr : static_cast<T*>(second.kept)),
-        classes_(rows.classes()) {}
-  T* operator[](int row) const { return first_ ? first_ + row * classes_ : nullptr; }
+      : kept_(rows.side_by_side() ? nullptr : static_cast<T*>(second.kept)), rows_(rows) {}
+  // Null for rows that go through the lanes.
+  T* operator[](int row) const { return kept_ && rows_.classes() > kShortRow ? place_of(row) : nullptr; }
+  // Null for rows that are not turned.
+  Vec<float>* columns(int first) const {
+    return kept_ && rows_.turned(first) ? reinterpret_cast<Vec<float>*>(place_of(first)) : nullptr;
+  }
 
  private:
-  T* const first_;
-  const std::int64_t classes_;
+  T* place_of(int row) const { return kept_ + row * rows_.classes(); }
+
+  T* const kept_;
+  const BatchRows<S>& rows_;
 };
 
 // The sweeps over the rows of a batch, one row after the other; kKeeps: for a second sweep that computes exponentials.
@@ -280,6 +307,9 @@ class RowSweeps {
  public:
   RowSweeps(const BatchRows<S>& rows, const SecondSweep& second)
       : rows_(rows), kept_(rows, second), known_(second.stats), ahead_(second.ahead) {}
+
+  // Where the columns of a group are wanted, or null.
+  Vec<float>* columns(int first) const { return kept_.columns(first); }
 
   // The statistic of row i.
   template <class Term>
@@ -317,11 +347,9 @@ LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S, kKeeps>* sw
   const int end = first + kLanes < rows.count() ? first + kLanes : rows.count();
   if constexpr (sizeof(T) == sizeof(float)) {
     LaneStats lanes;
-    if ((rows.side_by_side() || (rows.classes() <= kShortRow && end - first > 1)) && sweep_group(rows, first, &lanes)) {
-      stats->max.set_group(first, widen(lanes.max));
-      stats->exponent.set_group(first, widen(lanes.exponent));
-      stats->rest.set_group(first, lanes.rest);
-      stats->ties.set_group(first, widen(lanes.ties));
+    if ((rows.side_by_side() || (rows.classes() <= kShortRow && end - first > 1)) &&
+        sweep_group(rows, first, sweeps->columns(first), &lanes)) {
+      stats->set_group(first, widen(lanes.max), widen(lanes.exponent), lanes.rest, widen(lanes.ties));
       if (!any(Vec<float>(1.0f) < lanes.ties)) return;
       for (int row = first; row < end; ++row) {
         const double others = stats->ties[row] - 1.0;
@@ -332,13 +360,14 @@ LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S, kKeeps>* sw
       return;
     }
   }
+  stats->clear_group(first);
   for (int row = first; row < end; ++row) stats->set(row, sweeps->row_stats(row, NoRowTerm{}));
 }
 
 // The statistics of all rows.
 template <bool kKeeps = false, class S>
 inline BatchStats<compute_t<S>> stats_of_rows(const BatchRows<S>& rows, const SecondSweep& second = {}) {
-  BatchStats<compute_t<S>> stats(rows.count());
+  BatchStats<compute_t<S>> stats(rows.count(), typename BatchStats<compute_t<S>>::Unset{});
   RowSweeps<S, kKeeps> sweeps(rows, second);
   for_each_group(rows.count(), [&](int first) { set_group(rows, &sweeps, first, &stats); });
   return stats;

@@ -269,11 +269,11 @@ LOGLOSS_INLINE void stream(T* p, Vec<T> a) {
 LOGLOSS_INLINE void stream(Half* p, Vec<float> a) { store(p, a); }
 LOGLOSS_INLINE void stream(BFloat16* p, Vec<float> a) { store(p, a); }
 
-// The lanes from n on are filled with `fill`. Where the ISA has no masked access to a type: by way of a buffer.
+// The lanes from n on are filled with `fill`. Half types go by way of a buffer.
 template <class S>
 LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, int n, compute_t<S> fill) {
   using T = compute_t<S>;
-  if constexpr (kMaskedMemory && std::is_same_v<S, T>) {
+  if constexpr (!kLaneIsThread && std::is_same_v<S, T>) {
     constexpr int kWidth = Native<T>::kWidth;
     Vec<T> out;
     for (int i = 0; i < Vec<T>::kRegisters; ++i) {
@@ -301,7 +301,7 @@ LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, int n, compute_t<S> fill) {
 }
 template <class S, class T>
 LOGLOSS_INLINE void store(S* p, int n, Vec<T> a) {
-  if constexpr (kMaskedMemory && std::is_same_v<S, T>) {
+  if constexpr (!kLaneIsThread && std::is_same_v<S, T>) {
     constexpr int kWidth = Native<T>::kWidth;
     for (int i = 0; i < Vec<T>::kRegisters; ++i) {
       const int left = n - i * kWidth;
@@ -381,25 +381,6 @@ LOGLOSS_INLINE T reduce_add_exactly(Vec<T> a, T* low) {
       }
     }
     return lane[0];
-  }
-}
-
-// 16 rows of 16 elements become 16 columns: column[c] holds element c of each row.
-template <class T>
-LOGLOSS_INLINE void transpose(const Vec<T> (&row)[kLanes], Vec<T>* column) {
-  if constexpr (kRegisterTranspose) {
-    constexpr int kRegisters = Vec<T>::kRegisters;
-    typename Native<T>::Reg from[kLanes * kRegisters], to[kLanes * kRegisters];
-    for (int i = 0; i < kLanes * kRegisters; ++i) from[i] = row[i / kRegisters].reg[i % kRegisters];
-    transpose_registers(from, to);
-    for (int i = 0; i < kLanes * kRegisters; ++i) column[i / kRegisters].reg[i % kRegisters] = to[i];
-  } else {
-    T element[kLanes][kLanes], turned[kLanes][kLanes];
-    for (int r = 0; r < kLanes; ++r) store(element[r], row[r]);
-    for (int r = 0; r < kLanes; ++r) {
-      for (int c = 0; c < kLanes; ++c) turned[c][r] = element[r][c];
-    }
-    for (int c = 0; c < kLanes; ++c) column[c] = load(turned[c]);
   }
 }
 

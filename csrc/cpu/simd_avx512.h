@@ -12,7 +12,6 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
-inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n lanes
 LOGLOSS_INLINE void fence_streams() { _mm_sfence(); }
 
 template <class T>
@@ -181,21 +180,22 @@ LOGLOSS_INLINE void narrow_bfloat16(const __m512* a, std::uint16_t* p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
 }
 
+// The 4 x 4 elements in each quarter of four registers, turned.
+LOGLOSS_INLINE void turn_quads(const __m512* row, __m512* column) {
+  const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1]));
+  const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
+  const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3]));
+  const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
+  column[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+  column[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+  column[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+  column[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+}
+
 // out[c] holds element c of each of the 16 rows.
-inline constexpr bool kRegisterTranspose = true;
 LOGLOSS_INLINE void transpose_registers(const __m512* row, __m512* out) {
   __m512 quad[4][4];  // [g][k]: elements k, k + 4, k + 8, k + 12 of rows 4 g to 4 g + 3
-  for (int g = 0; g < 4; ++g) {
-    const __m512* r = row + 4 * g;
-    const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(r[0], r[1]));
-    const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(r[0], r[1]));
-    const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(r[2], r[3]));
-    const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(r[2], r[3]));
-    quad[g][0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
-    quad[g][1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
-    quad[g][2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
-    quad[g][3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
-  }
+  for (int g = 0; g < 4; ++g) turn_quads(row + 4 * g, quad[g]);
   for (int k = 0; k < 4; ++k) {
     const __m512 even01 = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0x88);
     const __m512 even23 = _mm512_shuffle_f32x4(quad[2][k], quad[3][k], 0x88);
@@ -205,6 +205,77 @@ LOGLOSS_INLINE void transpose_registers(const __m512* row, __m512* out) {
     out[k + 4] = _mm512_shuffle_f32x4(odd01, odd23, 0x88);
     out[k + 8] = _mm512_shuffle_f32x4(even01, even23, 0xdd);
     out[k + 12] = _mm512_shuffle_f32x4(odd01, odd23, 0xdd);
+  }
+}
+
+// column[c] for c < kBlock (4, 8, 16) from elements start + c of 16 rows, which have n of them.
+template <int kBlock>
+LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int n, __m512* column) {
+  const __mmask16 first = Native<float>::first(n);
+  if constexpr (kBlock == 16) {
+    __m512 whole[16];
+    for (int i = 0; i < 16; ++i) whole[i] = _mm512_maskz_loadu_ps(first, row[i] + start);
+    transpose_registers(whole, column);
+  } else if constexpr (kBlock == 8) {
+    const auto eight = [&](int i) { return _mm256_maskz_loadu_ps(static_cast<__mmask8>(first), row[i] + start); };
+    __m512 quad[2][4];  // [g][k]: elements k and k + 4 of rows 8 g to 8 g + 3, and of 8 g + 4 to 8 g + 7
+    for (int g = 0; g < 2; ++g) {
+      __m512 pair[4];
+      for (int i = 0; i < 4; ++i) {
+        pair[i] = _mm512_insertf32x8(_mm512_castps256_ps512(eight(8 * g + i)), eight(8 * g + 4 + i), 1);
+      }
+      turn_quads(pair, quad[g]);
+    }
+    for (int k = 0; k < 4; ++k) {
+      column[k] = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0x88);
+      column[k + 4] = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0xdd);
+    }
+  } else {
+    const auto four = [&](int i) { return _mm_maskz_loadu_ps(static_cast<__mmask8>(first), row[i] + start); };
+    __m512 every_fourth[4];
+    for (int i = 0; i < 4; ++i) {
+      const __m512 two = _mm512_insertf32x4(_mm512_castps128_ps512(four(i)), four(4 + i), 1);
+      every_fourth[i] = _mm512_insertf32x4(_mm512_insertf32x4(two, four(8 + i), 2), four(12 + i), 3);
+    }
+    turn_quads(every_fourth, column);
+  }
+}
+// The way back.
+template <int kBlock>
+LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, const __m512* column) {
+  const __mmask16 first = Native<float>::first(n);
+  if constexpr (kBlock == 16) {
+    __m512 whole[16];
+    transpose_registers(column, whole);
+    for (int i = 0; i < 16; ++i) _mm512_mask_storeu_ps(row[i] + start, first, whole[i]);
+  } else if constexpr (kBlock == 8) {
+    const __m512i kRows01 = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
+                  kRows23 = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    __m512 low[4], high[4];  // [i]: of rows i, i + 4, i + 8, i + 12
+    turn_quads(column, low);
+    turn_quads(column + 4, high);
+    const auto store_two = [&](int i, __m512i rows, int k) {
+      const __m512 two =
+          _mm512_castpd_ps(_mm512_permutex2var_pd(_mm512_castps_pd(low[i]), rows, _mm512_castps_pd(high[i])));
+      _mm256_mask_storeu_ps(row[k] + start, static_cast<__mmask8>(first), _mm512_castps512_ps256(two));
+      _mm256_mask_storeu_ps(row[k + 4] + start, static_cast<__mmask8>(first), _mm512_extractf32x8_ps(two, 1));
+    };
+    for (int i = 0; i < 4; ++i) {
+      store_two(i, kRows01, i);
+      store_two(i, kRows23, i + 8);
+    }
+  } else {
+    __m512 every_fourth[4];
+    turn_quads(column, every_fourth);
+    const auto store_four = [&](int i, __m128 a) {
+      _mm_mask_storeu_ps(row[i] + start, static_cast<__mmask8>(first), a);
+    };
+    for (int i = 0; i < 4; ++i) {
+      store_four(i, _mm512_castps512_ps128(every_fourth[i]));
+      store_four(4 + i, _mm512_extractf32x4_ps(every_fourth[i], 1));
+      store_four(8 + i, _mm512_extractf32x4_ps(every_fourth[i], 2));
+      store_four(12 + i, _mm512_extractf32x4_ps(every_fourth[i], 3));
+    }
   }
 }
 

@@ -12,9 +12,7 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
-inline constexpr bool kRegisterTranspose = false;
-inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
-LOGLOSS_INLINE void fence_streams() {}        // streams are plain stores here
+LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
 
 template <class T>
 struct Native;
@@ -27,7 +25,20 @@ struct Native<float> {
 
   static LOGLOSS_INLINE Reg broadcast(float a) { return vdupq_n_f32(a); }
   static LOGLOSS_INLINE Reg load(const float* p) { return vld1q_f32(p); }
+  // Of n < kWidth elements; the other lanes are filled.
+  static LOGLOSS_INLINE Reg load(const float* p, int n, float fill) {
+    Reg a = broadcast(fill);
+    if (n > 0) a = vld1q_lane_f32(p, a, 0);
+    if (n > 1) a = vld1q_lane_f32(p + 1, a, 1);
+    if (n > 2) a = vld1q_lane_f32(p + 2, a, 2);
+    return a;
+  }
   static LOGLOSS_INLINE void store(float* p, Reg a) { vst1q_f32(p, a); }
+  static LOGLOSS_INLINE void store(float* p, int n, Reg a) {
+    if (n > 0) vst1q_lane_f32(p, a, 0);
+    if (n > 1) vst1q_lane_f32(p + 1, a, 1);
+    if (n > 2) vst1q_lane_f32(p + 2, a, 2);
+  }
   static LOGLOSS_INLINE void stream(float* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
@@ -86,8 +97,15 @@ struct Native<double> {
 
   static LOGLOSS_INLINE Reg broadcast(double a) { return vdupq_n_f64(a); }
   static LOGLOSS_INLINE Reg load(const double* p) { return vld1q_f64(p); }
+  // Of n < kWidth elements; the other lanes are filled.
+  static LOGLOSS_INLINE Reg load(const double* p, int n, double fill) {
+    return n > 0 ? vld1q_lane_f64(p, broadcast(fill), 0) : broadcast(fill);
+  }
   static LOGLOSS_INLINE Reg load(const float* p) { return vcvt_f64_f32(vld1_f32(p)); }
   static LOGLOSS_INLINE void store(double* p, Reg a) { vst1q_f64(p, a); }
+  static LOGLOSS_INLINE void store(double* p, int n, Reg a) {
+    if (n > 0) vst1q_lane_f64(p, a, 0);
+  }
   static LOGLOSS_INLINE void stream(double* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return vaddq_f64(a, b); }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return vsubq_f64(a, b); }
@@ -164,3 +182,5 @@ LOGLOSS_INLINE void narrow_bfloat16(const float32x4_t* a, std::uint16_t* p) {
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL
+
+#include "cpu/simd_quads.h"

@@ -14,9 +14,7 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = false;
-inline constexpr bool kRegisterTranspose = false;
-inline constexpr bool kMaskedMemory = false;  // loads and stores of the first n lanes
-LOGLOSS_INLINE void fence_streams() {}        // streams are plain stores here
+LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
 
 template <class T>
 struct Native {
@@ -41,7 +39,24 @@ struct Native {
     for (int i = 0; i < kWidth; ++i) a[i] = p[i];
     return a;
   }
+  // Of n < kWidth elements; the other lanes are filled.
+  static LOGLOSS_INLINE Reg load(const T* p, int n, T fill) {
+    Reg a = broadcast(fill);
+    if (n > 0) a[0] = p[0];
+    if constexpr (kWidth == 4) {
+      if (n > 1) a[1] = p[1];
+      if (n > 2) a[2] = p[2];
+    }
+    return a;
+  }
   static LOGLOSS_INLINE void store(T* p, Reg a) { __builtin_memcpy(p, &a, sizeof a); }
+  static LOGLOSS_INLINE void store(T* p, int n, Reg a) {
+    if (n > 0) p[0] = a[0];
+    if constexpr (kWidth == 4) {
+      if (n > 1) p[1] = a[1];
+      if (n > 2) p[2] = a[2];
+    }
+  }
   static LOGLOSS_INLINE void stream(T* p, Reg a) { store(p, a); }
   static LOGLOSS_INLINE Reg add(Reg a, Reg b) { return a + b; }
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return a - b; }
@@ -144,3 +159,5 @@ LOGLOSS_NOINLINE inline void narrow_bfloat16(const FloatReg* a, std::uint16_t* p
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL
+
+#include "cpu/simd_quads.h"

@@ -13,8 +13,6 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
-inline constexpr bool kRegisterTranspose = false;
-inline constexpr bool kMaskedMemory = true;  // loads and stores of the first n lanes
 
 LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
 
