@@ -202,7 +202,7 @@ LOGLOSS_INLINE void turn_rows(const RowGroup<S>& rows, std::int64_t classes, Vec
 // The maximum of each row of at most a tile.
 template <bool kWholeTile, class S>
 LOGLOSS_INLINE Vec<float> max_of_rows(const RowGroup<S>& rows, std::int64_t classes) {
-  Vec<float> part[kLanes], column[kLanes];
+  Vec<compute_t<S>> part[kLanes], column[kLanes];
   for (int i = 0; i < kLanes; ++i) {
     if constexpr (kWholeTile) {
       part[i] = max_of_tile(rows.row[i]);

@@ -224,24 +224,25 @@ LOGLOSS_INLINE void turn_eight(const __m256 (&row)[8], __m256* column) {
   }
 }
 
-// out[2 c] and out[2 c + 1] hold element c of rows 0 to 7 and 8 to 15; row r lies in row[2 r] and row[2 r + 1].
-LOGLOSS_INLINE void transpose_registers(const __m256* row, __m256* out) {
-  for (int block = 0; block < 4; ++block) {
-    const __m256* from = row + 16 * (block / 2) + block % 2;  // 8 rows, one half of each
-    __m256* to = out + 16 * (block % 2) + block / 2;
-    __m256 eight[8], turned[8];
-    for (int i = 0; i < 8; ++i) eight[i] = from[2 * i];
-    turn_eight(eight, turned);
-    for (int i = 0; i < 8; ++i) to[2 * i] = turned[i];
+// V is Vec<float>. 16 rows of 16 elements become 16 columns: column[c] holds element c of each row.
+template <class V>
+LOGLOSS_INLINE void transpose(const V* row, V* column) {
+  for (int upper = 0; upper < 2; ++upper) {
+    for (int right = 0; right < 2; ++right) {
+      __m256 eight[8], turned[8];
+      for (int i = 0; i < 8; ++i) eight[i] = row[8 * upper + i].reg[right];
+      turn_eight(eight, turned);
+      for (int c = 0; c < 8; ++c) column[8 * right + c].reg[upper] = turned[c];
+    }
   }
 }
 
-// column[c] for c < kBlock (4, 8, 16), two registers each, from elements start + c of 16 rows, which have n of them.
-template <int kBlock>
-LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int n, __m256* column) {
+// column[c] for c < kBlock (4, 8, 16) from elements start + c of 16 rows, which have n of them.
+template <int kBlock, class V>
+LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int n, V* column) {
   if constexpr (kBlock == 16) {
     load_turned<8>(row, start, 8, column);
-    load_turned<8>(row, start + 8, n - 8, column + 16);
+    load_turned<8>(row, start + 8, n - 8, column + 8);
   } else {
     for (int half = 0; half < 2; ++half) {
       __m256 part[8], turned[8];
@@ -255,24 +256,26 @@ LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int
         for (int i = 0; i < 4; ++i) part[i] = _mm256_set_m128(four(i + 4), four(i));
         turn_quads(part, turned);
       }
-      for (int c = 0; c < kBlock; ++c) column[2 * c + half] = turned[c];
+      for (int c = 0; c < kBlock; ++c) column[c].reg[half] = turned[c];
     }
   }
 }
 // The way back.
-template <int kBlock>
-LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, const __m256* column) {
+template <int kBlock, class V>
+LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, const V* column) {
   if constexpr (kBlock == 16) {
     store_turned<8>(row, start, 8, column);
-    store_turned<8>(row, start + 8, n - 8, column + 16);
+    store_turned<8>(row, start + 8, n - 8, column + 8);
   } else {
     for (int half = 0; half < 2; ++half) {
       float* const* to = row + 8 * half;
       __m256 part[8], turned[8];
-      for (int c = 0; c < kBlock; ++c) part[c] = column[2 * c + half];
+      for (int c = 0; c < kBlock; ++c) part[c] = column[c].reg[half];
       if constexpr (kBlock == 8) {
         turn_eight(part, turned);
-        for (int i = 0; i < 8; ++i) Native<float>::store(to[i] + start, n, turned[i]);
+        for (int i = 0; i < 8; ++i) {
+          n >= 8 ? Native<float>::store(to[i] + start, turned[i]) : Native<float>::store(to[i] + start, n, turned[i]);
+        }
       } else {
         turn_quads(part, turned);
         for (int i = 0; i < 4; ++i) {

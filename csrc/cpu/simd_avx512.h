@@ -192,30 +192,35 @@ LOGLOSS_INLINE void turn_quads(const __m512* row, __m512* column) {
   column[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
 }
 
-// out[c] holds element c of each of the 16 rows.
-LOGLOSS_INLINE void transpose_registers(const __m512* row, __m512* out) {
+// V is Vec<float>. 16 rows of 16 elements become 16 columns: column[c] holds element c of each row.
+template <class V>
+LOGLOSS_INLINE void transpose(const V* row, V* column) {
   __m512 quad[4][4];  // [g][k]: elements k, k + 4, k + 8, k + 12 of rows 4 g to 4 g + 3
-  for (int g = 0; g < 4; ++g) turn_quads(row + 4 * g, quad[g]);
+  for (int g = 0; g < 4; ++g) {
+    __m512 four[4];
+    for (int i = 0; i < 4; ++i) four[i] = row[4 * g + i].reg[0];
+    turn_quads(four, quad[g]);
+  }
   for (int k = 0; k < 4; ++k) {
     const __m512 even01 = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0x88);
     const __m512 even23 = _mm512_shuffle_f32x4(quad[2][k], quad[3][k], 0x88);
     const __m512 odd01 = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0xdd);
     const __m512 odd23 = _mm512_shuffle_f32x4(quad[2][k], quad[3][k], 0xdd);
-    out[k] = _mm512_shuffle_f32x4(even01, even23, 0x88);
-    out[k + 4] = _mm512_shuffle_f32x4(odd01, odd23, 0x88);
-    out[k + 8] = _mm512_shuffle_f32x4(even01, even23, 0xdd);
-    out[k + 12] = _mm512_shuffle_f32x4(odd01, odd23, 0xdd);
+    column[k].reg[0] = _mm512_shuffle_f32x4(even01, even23, 0x88);
+    column[k + 4].reg[0] = _mm512_shuffle_f32x4(odd01, odd23, 0x88);
+    column[k + 8].reg[0] = _mm512_shuffle_f32x4(even01, even23, 0xdd);
+    column[k + 12].reg[0] = _mm512_shuffle_f32x4(odd01, odd23, 0xdd);
   }
 }
 
 // column[c] for c < kBlock (4, 8, 16) from elements start + c of 16 rows, which have n of them.
-template <int kBlock>
-LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int n, __m512* column) {
+template <int kBlock, class V>
+LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int n, V* column) {
   const __mmask16 first = Native<float>::first(n);
   if constexpr (kBlock == 16) {
-    __m512 whole[16];
-    for (int i = 0; i < 16; ++i) whole[i] = _mm512_maskz_loadu_ps(first, row[i] + start);
-    transpose_registers(whole, column);
+    V whole[16];
+    for (int i = 0; i < 16; ++i) whole[i].reg[0] = _mm512_maskz_loadu_ps(first, row[i] + start);
+    transpose(whole, column);
   } else if constexpr (kBlock == 8) {
     const auto eight = [&](int i) { return _mm256_maskz_loadu_ps(static_cast<__mmask8>(first), row[i] + start); };
     __m512 quad[2][4];  // [g][k]: elements k and k + 4 of rows 8 g to 8 g + 3, and of 8 g + 4 to 8 g + 7
@@ -227,36 +232,41 @@ LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int
       turn_quads(pair, quad[g]);
     }
     for (int k = 0; k < 4; ++k) {
-      column[k] = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0x88);
-      column[k + 4] = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0xdd);
+      column[k].reg[0] = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0x88);
+      column[k + 4].reg[0] = _mm512_shuffle_f32x4(quad[0][k], quad[1][k], 0xdd);
     }
   } else {
     const auto four = [&](int i) { return _mm_maskz_loadu_ps(static_cast<__mmask8>(first), row[i] + start); };
-    __m512 every_fourth[4];
+    __m512 every_fourth[4], turned[4];
     for (int i = 0; i < 4; ++i) {
       const __m512 two = _mm512_insertf32x4(_mm512_castps128_ps512(four(i)), four(4 + i), 1);
       every_fourth[i] = _mm512_insertf32x4(_mm512_insertf32x4(two, four(8 + i), 2), four(12 + i), 3);
     }
-    turn_quads(every_fourth, column);
+    turn_quads(every_fourth, turned);
+    for (int k = 0; k < 4; ++k) column[k].reg[0] = turned[k];
   }
 }
 // The way back.
-template <int kBlock>
-LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, const __m512* column) {
+template <int kBlock, class V>
+LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, const V* column) {
   const __mmask16 first = Native<float>::first(n);
+  const auto quad_of = [&](int c, __m512* turned) {
+    const __m512 four[4] = {column[c].reg[0], column[c + 1].reg[0], column[c + 2].reg[0], column[c + 3].reg[0]};
+    turn_quads(four, turned);
+  };
   if constexpr (kBlock == 16) {
-    __m512 whole[16];
-    transpose_registers(column, whole);
-    for (int i = 0; i < 16; ++i) _mm512_mask_storeu_ps(row[i] + start, first, whole[i]);
+    V whole[16];
+    transpose(column, whole);
+    for (int i = 0; i < 16; ++i) _mm512_mask_storeu_ps(row[i] + start, first, whole[i].reg[0]);
   } else if constexpr (kBlock == 8) {
-    const __m512i kRows01 = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
-                  kRows23 = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i kRows01 = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i kRows23 = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     __m512 low[4], high[4];  // [i]: of rows i, i + 4, i + 8, i + 12
-    turn_quads(column, low);
-    turn_quads(column + 4, high);
+    quad_of(0, low);
+    quad_of(4, high);
     const auto store_two = [&](int i, __m512i rows, int k) {
-      const __m512 two =
-          _mm512_castpd_ps(_mm512_permutex2var_pd(_mm512_castps_pd(low[i]), rows, _mm512_castps_pd(high[i])));
+      const __m512d l = _mm512_castps_pd(low[i]), h = _mm512_castps_pd(high[i]);
+      const __m512 two = _mm512_castpd_ps(_mm512_permutex2var_pd(l, rows, h));
       _mm256_mask_storeu_ps(row[k] + start, static_cast<__mmask8>(first), _mm512_castps512_ps256(two));
       _mm256_mask_storeu_ps(row[k + 4] + start, static_cast<__mmask8>(first), _mm512_extractf32x8_ps(two, 1));
     };
@@ -266,7 +276,7 @@ LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, c
     }
   } else {
     __m512 every_fourth[4];
-    turn_quads(column, every_fourth);
+    quad_of(0, every_fourth);
     const auto store_four = [&](int i, __m128 a) {
       _mm_mask_storeu_ps(row[i] + start, static_cast<__mmask8>(first), a);
     };

@@ -149,6 +149,8 @@ struct Native<double> {
   }
 };
 
+using FloatReg = Native<float>::Reg;
+
 // Four float registers hold 16 lanes, eight double registers do.
 LOGLOSS_INLINE void widen_registers(const float32x4_t* a, float64x2_t* out) {
   for (int i = 0; i < 4; ++i) {

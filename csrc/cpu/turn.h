@@ -6,29 +6,6 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// A copy of the registers of kCount vectors, one after the other.
-template <class T, int kCount>
-struct Registers {
-  static constexpr int kEach = Vec<T>::kRegisters;
-  typename Native<T>::Reg reg[kCount * kEach];
-
-  LOGLOSS_INLINE void from(const Vec<T>* all) {
-    for (int i = 0; i < kCount * kEach; ++i) reg[i] = all[i / kEach].reg[i % kEach];
-  }
-  LOGLOSS_INLINE void to(Vec<T>* all) const {
-    for (int i = 0; i < kCount * kEach; ++i) all[i / kEach].reg[i % kEach] = reg[i];
-  }
-};
-
-// 16 rows of 16 elements become 16 columns: column[c] holds element c of each row.
-template <class T>
-LOGLOSS_INLINE void transpose(const Vec<T> (&row)[kLanes], Vec<T>* column) {
-  Registers<T, kLanes> rows, columns;
-  rows.from(row);
-  transpose_registers(rows.reg, columns.reg);
-  columns.to(column);
-}
-
 template <int kCount>
 using Columns = std::integral_constant<int, kCount>;
 
@@ -50,12 +27,10 @@ LOGLOSS_INLINE void for_each_block(std::int64_t elements, F f) {
 template <class S>
 LOGLOSS_INLINE void load_columns(const S* const* row, std::int64_t n, Vec<float>* column) {
   for_each_block<S>(n, [&](std::int64_t start, int count, auto block) LOGLOSS_INLINE_LAMBDA {
-    Registers<compute_t<S>, block> columns;
     if constexpr (std::is_same_v<S, float>) {
-      load_turned<block>(row, start, count, columns.reg);
-      columns.to(column + start);
+      load_turned<block>(row, start, count, column + start);
     } else {
-      Vec<float> part[kLanes];
+      Vec<compute_t<S>> part[kLanes];
       for (int i = 0; i < kLanes; ++i) {
         part[i] = count == kLanes ? load(row[i] + start) : load(row[i] + start, count, 0.0f);
       }
@@ -66,14 +41,11 @@ LOGLOSS_INLINE void load_columns(const S* const* row, std::int64_t n, Vec<float>
 template <class S>
 LOGLOSS_INLINE void store_columns(S* const* row, std::int64_t n, const Vec<float>* column) {
   for_each_block<S>(n, [&](std::int64_t start, int count, auto block) LOGLOSS_INLINE_LAMBDA {
-    Registers<compute_t<S>, block> columns;
     if constexpr (std::is_same_v<S, float>) {
-      columns.from(column + start);
-      store_turned<block>(row, start, count, columns.reg);
+      store_turned<block>(row, start, count, column + start);
     } else {
-      Vec<float> held[kLanes], part[kLanes];
-      for (int c = 0; c < kLanes; ++c) held[c] = column[start + c];
-      transpose(held, part);
+      Vec<compute_t<S>> part[kLanes];
+      transpose(column + start, part);
       for (int i = 0; i < kLanes; ++i) {
         count == kLanes ? store(row[i] + start, part[i]) : store(row[i] + start, count, part[i]);
       }
