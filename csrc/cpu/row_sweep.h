@@ -376,11 +376,11 @@ class ChunkSweep {
       return counted_linear_term(term_(offset_ + j, AllLanes{}), anchor, load(x_ + j));
     });
   }
-  // Of f(0), ... f(7). Eight times three sums are more than there are registers: where a vector is one register they
-  // are added as soon as two are there. Elsewhere that would be a long text for little.
+  // Of f(0), ... f(7). Eight times three sums are more than there are registers: they are added as soon as two are
+  // there (1024 x 32000 with label smoothing on AVX2: 14.7 and 11.9 ms). Without AVX2 that would be a very long text.
   template <class F>
   static LOGLOSS_INLINE auto tree_of_slots(F f) {
-    if constexpr (Vec<T>::kRegisters == 1) {
+    if constexpr (Vec<T>::kRegisters <= 2) {
       return tree_of<8>(0, f);
     } else {
       decltype(f(0)) slot[8];
