@@ -11,6 +11,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   const char* isa = std::getenv("LOGLOSS_ISA");
   logloss::select_isa(isa ? isa : "");
   logloss::bind_runtime(module);
+  logloss::bind_result_memory(module);
   logloss::bind_exact_sum(module);
   logloss::bind_class_losses(module);
   logloss::bind_operations(module);

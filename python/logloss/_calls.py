@@ -11,7 +11,7 @@ import numpy as np
 from numpy import asarray
 from numpy.typing import ArrayLike, NDArray
 
-from logloss import _core, _validate
+from logloss import _core, _memory, _validate
 from logloss._reduction import LossCall, compute_dtype, loss_call, upstream
 from logloss._validate import FLOAT64, Array, native
 
@@ -116,7 +116,9 @@ class Gradient:
         original = asarray(input)
         self.result = _validate.output_array(out, original, others=others)
         promoted = call.input.dtype != original.dtype
-        self.computed = np.empty(call.input.shape, call.input.dtype) if promoted else self.result
+        self.computed = (
+            _memory.empty(call.input.shape, call.input.dtype) if promoted else self.result
+        )
 
     def finish(self) -> Array:
         """Return the gradient in the dtype of the logits as they were given."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from logloss import _core, _validate
+from logloss import _core, _memory, _validate
 from logloss._reduction import common_dtype
-from logloss._validate import Array
+from logloss._validate import FLOAT32, FLOAT64, Array
 
 # --------------------------------------------------------------------------------------- functions
 
@@ -198,9 +198,10 @@ def loss_value_and_grad(
 
 def _empty_losses(call: ElementCall) -> Array:
     """Room for the losses, laid out as the input is."""
-    dtype = np.float64 if call.dtype.itemsize == 8 else np.float32
-    broadcast = 0 in call.input.strides
-    return np.empty(call.input.shape, dtype) if broadcast else np.empty_like(call.input, dtype)
+    dtype = FLOAT64 if call.dtype.itemsize == 8 else FLOAT32
+    if 0 in call.input.strides:  # broadcast
+        return _memory.empty(call.input.shape, dtype)
+    return _memory.empty_like(call.input, dtype)
 
 
 def _upstream(grad_output: Any, call: ElementCall) -> tuple[float, Array | None]:
@@ -226,7 +227,7 @@ class _Gradient:
         self.result = _validate.output_array(out, original, others=others)
         self.computed = self.result
         if original.shape != call.input.shape:
-            self.computed = np.empty(call.input.shape, np.float64)
+            self.computed = _memory.empty(call.input.shape, FLOAT64)
 
     def finish(self) -> Array:
         """Return the gradient in the shape of the input: summed over the axes it was repeated."""

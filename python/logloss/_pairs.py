@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from logloss import _core, _validate
+from logloss import _core, _memory, _validate
 from logloss._reduction import compute_dtype, in_common_dtype, upstream
 from logloss._validate import Array
 
@@ -99,7 +99,7 @@ class PairGradient:
         self.repeated = original.shape != computed_from.shape
         direct = not self.repeated and original.dtype == computed_from.dtype
         self.computed = (
-            self.result if direct else np.empty(computed_from.shape, computed_from.dtype)
+            self.result if direct else _memory.empty(computed_from.shape, computed_from.dtype)
         )
 
     def finish(self) -> Array:

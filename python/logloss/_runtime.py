@@ -71,8 +71,9 @@ def config() -> dict[str, Any]:
     -------
     dict
         ``version``; ``isa``, the level of the kernels in use; ``available_isas``, best first, any
-        of which LOGLOSS_ISA may name; ``openmp``; ``num_threads``; ``cuda``, whether the CUDA
-        kernels are installed, and ``cuda_devices``, for how many GPUs.
+        of which LOGLOSS_ISA may name; ``openmp``; ``num_threads``; ``keep_mib``, how many MiB of
+        the memory of large results may be kept for later ones (LOGLOSS_KEEP_MIB); ``cuda``,
+        whether the CUDA kernels are installed, and ``cuda_devices``, for how many GPUs.
 
     Examples
     --------
@@ -87,6 +88,7 @@ def config() -> dict[str, Any]:
         "available_isas": _core.available_isas(),
         "openmp": _core.has_openmp(),
         "num_threads": _core.get_num_threads(),
+        "keep_mib": _core.kept_limit() >> 20,
         "cuda": devices is not None,
         "cuda_devices": devices or 0,
     }

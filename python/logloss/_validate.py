@@ -10,6 +10,9 @@ import numpy as np
 from numpy import asarray
 from numpy.typing import ArrayLike, NDArray
 
+from logloss import _memory
+from logloss._memory import LARGE
+
 Array = NDArray[Any]
 
 FLOATS = "float16, bfloat16, float32 or float64"
@@ -283,9 +286,10 @@ def output_array(
     touch.
     """
     if out is None:  # laid out as `input`, of native byte order
+        make = np.empty_like if input.nbytes < LARGE else _memory.empty_like
         if input.dtype in _COMMON_FLOATS:
-            return np.empty_like(input)
-        return np.empty_like(input, dtype=native(input.dtype), subok=False)
+            return make(input)
+        return make(input, dtype=native(input.dtype), subok=False)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: got {type(out).__name__}, expected a NumPy array")
     if out.dtype != input.dtype or (not out.dtype.isnative and out is not input):
