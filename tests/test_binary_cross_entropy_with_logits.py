@@ -380,6 +380,22 @@ def test_weights_broadcast(name: str, dtype: np.dtype[Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ("weight", "pos_weight"))
+@pytest.mark.parametrize(("rows", "classes"), ((1000, 10), (13, 1024), (3, 4097), (2, 9001)))
+@pytest.mark.parametrize("stored", ("f4", "f8", ">f4", "i2"))
+def test_weights_broadcast_over_many_batches(
+    name: str, rows: int, classes: int, stored: str, rng: np.random.Generator
+) -> None:
+    """One for each class, for each row, for all: they repeat within a batch of 4096 or beyond."""
+    given = operands(np.dtype(np.float32), (rows, classes))
+    for shape in ((classes,), (rows, 1), ()):
+        weight = rng.integers(1, 9, shape).astype(stored)
+        full = np.array(np.broadcast_to(weight, (rows, classes)), np.float32)
+        right = tuple(results(NAME, given | {name: full}))
+        for x in (given["input"], np.asfortranarray(given["input"])):
+            same_bits(tuple(results(NAME, given | {"input": x, name: weight})), right)
+
+
 @PROFILE
 @given(st.data())
 def test_any_layout(data: st.DataObject) -> None:

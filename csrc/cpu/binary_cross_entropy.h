@@ -8,13 +8,20 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
+// In float64; the lanes that are not there get `rest`.
+template <class S, class Lanes>
+LOGLOSS_INLINE Vec<double> load_widened(const S* p, Lanes lanes, compute_t<S> rest) {
+  return widen(load(p, lanes, rest));
+}
+LOGLOSS_INLINE Vec<double> load_widened(const float* p, AllLanes, float) { return load_wide(p); }
+
 // The values of an array that may be absent: then they are all 1.
 template <class T>
 struct OptionalWeight {
   const T* weight;
   template <class Lanes>
   LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, Lanes lanes) const {
-    return weight ? widen(load(weight + j, lanes, T(1))) : Vec<double>(1.0);
+    return weight ? load_widened(weight + j, lanes, T(1)) : Vec<double>(1.0);
   }
 };
 
@@ -74,7 +81,9 @@ LOGLOSS_NOINLINE void plain_bce_with_logits(const ElementBatch& batch) {
   sink.finish();
 }
 
-template <class S>
+// In float64, rounded once; `kWeight` tells whether there is a weight beside pos_weight. What float64 adds to the plain
+// losses are 10 conversions and 16 operations on half-filled registers for 16 floats: 75 cycles instead of 43.
+template <class S, bool kWeight>
 LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
   using T = compute_t<S>;
   using Wide = Vec<double>;
@@ -97,12 +106,17 @@ LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
     repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA { l[i] = logistic[i].log1p(); });
     repeat<kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
       const std::int64_t j = first + i * kLanes;
-      const Wide y = widen(load(target + j, lanes, T(0))), w = weight(j, lanes);
-      const auto positive = Wide(0.0) < widen(x[i]);
+      const Wide y = load_widened(target + j, lanes, T(0)), wide_x = load_widened(input + j, lanes, T(0));
+      const auto positive = Wide(0.0) < wide_x;
       const Wide negative_part = Wide(1.0) - y, positive_part = pos_weight(j, lanes) * y;
-      const BinaryCoefficients<Wide> k{w * select(positive, negative_part, positive_part),
-                                       w * (negative_part + positive_part)};
-      const Wide magnitude = clear(k.z == Wide(0.0), widen(logistic[i].magnitude()));
+      BinaryCoefficients<Wide> k{select(positive, negative_part, positive_part), negative_part + positive_part};
+      if constexpr (kWeight) {
+        const Wide w = weight(j, lanes);
+        k = {w * k.z, w * k.c};
+      }
+      // A coefficient of 0 counts for nothing, beside an infinite logit too.
+      Wide magnitude = and_bits(wide_x, kAllButSign<double>);
+      if constexpr (!Form::kOrdinary) magnitude = clear(k.z == Wide(0.0), magnitude);
       sink.put(j, lanes, narrow<T>(bce_with_logits_loss(k, magnitude, widen(l[i]))));
       if (!grad) return;
       const Wide gradient = bce_with_logits_gradient(k, widen(logistic[i].sigmoid_of_minus())) * scale(j, lanes);
@@ -112,6 +126,8 @@ LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
   for_each_group(
       batch.n,
       [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
+        ask_ahead(input + j);
+        ask_ahead(target + j);
         if (!ordinary_logits<T>(input + j)) return false;
         body(OrdinaryGroup{}, j, AllLanes{});
         return true;
@@ -122,7 +138,8 @@ LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
 
 template <class S>
 void binary_cross_entropy_with_logits(const ElementBatch& batch) {
-  batch.weight || batch.pos_weight ? weighted_bce_with_logits<S>(batch) : plain_bce_with_logits<S>(batch);
+  if (batch.weight) return weighted_bce_with_logits<S, true>(batch);
+  batch.pos_weight ? weighted_bce_with_logits<S, false>(batch) : plain_bce_with_logits<S>(batch);
 }
 
 // max(log, -100)

@@ -108,8 +108,18 @@ struct Run {
 };
 
 template <class Strided, class Packed, bool kSwap>
-void copy_run(const Run& run, bool pack) {
+void copy_run(Run run, bool pack) {
   constexpr std::int64_t kItem = sizeof(Packed);
+  if (std::is_same_v<Strided, Packed> && !kSwap && run.stride == kItem) {
+    const auto bytes = static_cast<std::size_t>(run.count * kItem);
+    pack ? std::memcpy(run.packed, run.strided, bytes) : std::memcpy(run.strided, run.packed, bytes);
+    return;
+  }
+  if (pack && run.stride == 0) {
+    const Packed value = convert<Packed>(load<Strided, kSwap>(run.strided));
+    for (std::int64_t i = 0; i < run.count; ++i) store<false>(run.packed + i * kItem, value);
+    return;
+  }
   for (std::int64_t i = 0; i < run.count; ++i) {
     char* element = run.strided + i * run.stride;
     char* packed = run.packed + i * kItem;
@@ -151,6 +161,24 @@ class Cursor {
   char* element_;
   std::int64_t index_[kMaxElementDims];
 };
+
+// Whether the elements lie one after the other.
+bool is_sequence(const ElementArray& array, std::int64_t item) {
+  for (int d = array.dims - 1; d >= 0; --d) {
+    if (array.shape[d] > 1 && array.stride[d] != item) return false;
+    item *= array.shape[d];
+  }
+  return true;
+}
+
+// After how many elements they repeat for good: the first axes step over nothing. 0 if they do not.
+std::int64_t period_of(const ElementArray& array) {
+  int repeated = 0;
+  while (repeated < array.dims && array.stride[repeated] == 0) ++repeated;
+  std::int64_t period = repeated > 0;
+  for (int d = repeated; d < array.dims; ++d) period *= array.shape[d];
+  return period;
+}
 
 }  // namespace
 
@@ -202,17 +230,26 @@ void align_layouts(const std::vector<ElementArray*>& given) {
 ElementWindow::ElementWindow(const ElementArray* array, DType as, Use use) : array_(array), as_(as), use_(use) {
   if (!array) return;
   const std::int64_t item = item_size(as);
-  const bool sequence = array->dims == 1 && (array->shape[0] <= 1 || array->stride[0] == item);
   const bool aligned = reinterpret_cast<std::uintptr_t>(array->data) % static_cast<std::uintptr_t>(item) == 0;
-  direct_ = sequence && aligned && array->storage == storage_of(as) && !array->byte_swapped;
+  direct_ = is_sequence(*array, item) && aligned && array->storage == storage_of(as) && !array->byte_swapped;
+  if (use == Use::read && period_of(*array) <= kMaxElements) period_ = period_of(*array);
 }
 
 void* ElementWindow::open(std::int64_t first, int count) {
   if (!array_) return nullptr;
-  if (direct_) return array_->data + first * item_size(as_);
+  const std::int64_t item = item_size(as_);
+  if (direct_) return array_->data + first * item;
+  if (period_) {
+    if (buffer_.empty()) {  // a period more than a part: every part begins in the first period
+      count_ = static_cast<int>(std::min(array_->size(), period_ + kMaxElements));
+      buffer_.resize(static_cast<std::size_t>(count_ * item));
+      copy(true);
+    }
+    return buffer_.data() + first % period_ * item;
+  }
   first_ = first;
   count_ = count;
-  buffer_.resize(static_cast<std::size_t>(kMaxElements * item_size(as_)));
+  buffer_.resize(static_cast<std::size_t>(kMaxElements * item));
   if (use_ == Use::read) copy(true);
   return buffer_.data();
 }
@@ -224,20 +261,23 @@ void ElementWindow::close() {
 void ElementWindow::copy(bool into_window) {
   Cursor cursor(*array_, first_);
   Run run{nullptr, array_->stride[array_->dims - 1], buffer_.data(), 0};
-  for (std::int64_t left = count_; left > 0; left -= run.count) {
-    run.strided = cursor.element();
-    run.count = std::min(left, cursor.left_in_row());
-    with_type(array_->storage, [&](auto strided) {
-      with_type(as_, [&](auto packed) {
-        using Strided = decltype(strided);
-        using Packed = decltype(packed);
-        array_->byte_swapped ? copy_run<Strided, Packed, true>(run, into_window)
-                             : copy_run<Strided, Packed, false>(run, into_window);
-      });
+  const auto copy_runs = [&](auto copy_one) {
+    for (std::int64_t left = count_; left > 0; left -= run.count) {
+      run.strided = cursor.element();
+      run.count = std::min(left, cursor.left_in_row());
+      copy_one(run, into_window);
+      run.packed += run.count * item_size(as_);
+      cursor.advance(run.count);
+    }
+  };
+  with_type(array_->storage, [&](auto strided) {
+    with_type(as_, [&](auto packed) {
+      using Strided = decltype(strided);
+      using Packed = decltype(packed);
+      array_->byte_swapped ? copy_runs([](auto&... a) { copy_run<Strided, Packed, true>(a...); })
+                           : copy_runs([](auto&... a) { copy_run<Strided, Packed, false>(a...); });
     });
-    run.packed += run.count * item_size(as_);
-    cursor.advance(run.count);
-  }
+  });
 }
 
 }  // namespace logloss

@@ -46,7 +46,8 @@ struct ElementArray {
 // operands that are laid out alike become plain sequences. Null pointers are passed over.
 void align_layouts(const std::vector<ElementArray*>& arrays);
 
-// A part of an array for one worker: a pointer into the array itself, or a converted copy of at most kMaxElements.
+// A part of an array for one worker: a pointer into the array itself, or a converted copy of at most kMaxElements. Of
+// what repeats, such as a row of weights for every sample, one copy serves all parts.
 class ElementWindow {
  public:
   enum class Use { read, write };
@@ -66,6 +67,7 @@ class ElementWindow {
   DType as_;
   Use use_;
   bool direct_ = false;
+  std::int64_t period_ = 0;  // after how many elements the array repeats, if that is at most kMaxElements
   std::int64_t first_ = 0;
   int count_ = 0;
   std::vector<char> buffer_;
