@@ -89,6 +89,20 @@ class Interface:
         return dict(self._entries)
 
 
+class Copying(Interface):
+    """As JAX and Numba: NumPy may have a copy without asking for one."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return self.array.astype(dtype or self.array.dtype)
+
+
+class Refusing(Interface):
+    """As torch and CuPy: NumPy may have none."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        raise TypeError("copy it to the host first")
+
+
 class Lender:
     """An array with DLPack alone; counts its capsules and their ends and notes streams."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from typing import Any
@@ -15,9 +16,11 @@ from fake_device import (
     KINDS,
     MANAGED,
     Array,
+    Copying,
     Interface,
     Lender,
     OldLender,
+    Refusing,
     Stream,
     capsule_name,
     tensor_of,
@@ -448,6 +451,74 @@ def test_wrong_arguments(emulated: Any, case: str) -> None:
     if case == "target shape":
         call = call._replace(args=(Interface(np.ones((4, 3), np.float32)), T))
     refuse(getattr(logloss, name), call)
+
+
+REDUCTION = {"reduction": "none"}
+P, WEIGHT = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4), np.ones(4)
+ARRAYS: dict[str, Array] = {
+    "grad_output": np.ones((3, 4)),
+    "input": P,
+    "input1": X,
+    "input2": X,
+    "probs": P,
+    "target": P,
+    "weight": WEIGHT,
+    "pos_weight": WEIGHT,
+    "out": np.empty_like(X),
+}
+
+
+def arrays_of(name: str) -> dict[str, Any]:
+    """An array, or a pair of them, for each argument of a function that may be one."""
+    taken = inspect.signature(getattr(logloss, name)).parameters
+    arrays: dict[str, Any] = {arg: array for arg, array in ARRAYS.items() if arg in taken}
+    if name.startswith(("cross_entropy", "nll_loss")):
+        arrays["target"] = TARGET
+    elif name.startswith("cosine"):
+        arrays["target"] = np.ones(3)
+        if "out" in arrays:
+            arrays["out"] = (np.empty_like(X), np.empty_like(X))
+    by_row = ("cross_entropy", "nll_loss", "cosine", "kl_div_with", "entropy", "logsumexp")
+    if name.startswith(by_row) and "grad_output" in arrays:
+        arrays["grad_output"] = np.ones(3)
+    return arrays
+
+
+EVERY_ARRAY = [(name, arg) for name in logloss.functional.__all__ for arg in arrays_of(name)]
+HERE = "(ndarray|tuple) in host memory, expected an array on the device of the others"
+THERE = r"\w+ on a CUDA device, expected an array in host memory as the others"
+
+
+@pytest.mark.parametrize("kind", (Interface, Lender, Copying, Refusing))
+@pytest.mark.parametrize(("name", "arg"), EVERY_ARRAY)
+def test_one_array_elsewhere(emulated: Any, name: str, arg: str, kind: Any) -> None:
+    """It is named, or where it is the one that decides, the next one."""
+
+    def there(value: Any) -> Any:
+        return tuple(map(kind, value)) if isinstance(value, tuple) else kind(value)
+
+    function, on_host = getattr(logloss, name), arrays_of(name)
+    options = {} if "reduction" not in inspect.signature(function).parameters else REDUCTION
+    elsewhere = {other: there(array) for other, array in on_host.items()}
+    function(**on_host, **options)
+    function(**elsewhere, **options)
+    if len(on_host) == 1:
+        return
+    decisive = arg in ("input", "probs", "input1", "input2")
+    decisive |= arg == "target" and not name.startswith("cosine")
+    for arrays, one in ((elsewhere, on_host[arg]), (on_host, elsewhere[arg])):
+        named = r"\w+" if decisive else arg
+        with pytest.raises(TypeError, match=f"^{named}: got ({HERE}|{THERE})$"):
+            function(**(arrays | {arg: one}), **options)
+
+
+@pytest.mark.parametrize("kind", (Interface, Copying))
+def test_a_number_on_a_device(emulated: Any, kind: Any) -> None:
+    margin = kind(np.array(0.5))
+    with pytest.raises(TypeError, match=r"margin: got .* on a CUDA device, expected an array in"):
+        logloss.cosine_embedding_loss(X, X, np.ones(3), margin=margin)
+    with pytest.raises(TypeError, match=r"margin: got .* on a CUDA device, expected a number in"):
+        logloss.cosine_embedding_loss(D, D, Interface(np.ones(3)), margin=margin)
 
 
 def test_a_stream_for_host_arrays() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy import asarray
+from numpy import asarray, ndarray
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _core, _memory, _validate
@@ -32,7 +32,7 @@ def softmax_like(
 
 def softmax_like_backward(
     kernel: Callable[[Array, Array, int, Array], None],
-    grad_output: ArrayLike,
+    grad_output: Any,
     input: ArrayLike,
     axis: Any,
     out: Array | None,
@@ -40,7 +40,8 @@ def softmax_like_backward(
     """Run the gradient of log_softmax or softmax."""
     x = _validate.float_array("input", input)
     position = _validate.axis_index(axis, x.ndim)
-    grad = given = asarray(grad_output)
+    plain = type(grad_output) is ndarray
+    grad = given = grad_output if plain else _validate.host_array("grad_output", grad_output)
     if given.dtype != x.dtype:
         grad = _validate.real_array("grad_output", given, native(x.dtype))
     _validate.same_shape("grad_output", grad.shape, x.shape)

@@ -7,7 +7,7 @@ import operator
 from typing import Any, Protocol
 
 import numpy as np
-from numpy import asarray
+from numpy import asarray, ndarray
 from numpy.typing import ArrayLike, NDArray
 
 from logloss import _memory
@@ -22,6 +22,10 @@ KL_REDUCTIONS = (*REDUCTIONS, "batchmean")
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # The dtypes of most arrays, in native byte order: the quick way through.
 _COMMON_FLOATS = frozenset((np.dtype(np.float16), FLOAT32, FLOAT64))
+# Device types of DLPack.
+DLPACK_CUDA, DLPACK_CUDA_MANAGED = 2, 13
+# Types of arguments that are in host memory, without a question asked.
+HOST_TYPES = frozenset((ndarray, float, int, list, tuple, type(None)))
 # bfloat16 values as two bytes, for arrays that come without ml_dtypes (see _calls.as_bfloat16).
 RAW_BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 
@@ -35,6 +39,32 @@ class Described(Protocol):
     def ndim(self) -> int: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
+
+
+def is_device_array(value: Any) -> bool:
+    """Tell whether `value` is an array in the memory of a CUDA device."""
+    kind = type(value)
+    if kind in HOST_TYPES:
+        return False
+    if not hasattr(kind, "__dlpack_device__"):
+        return hasattr(value, "__cuda_array_interface__")
+    try:
+        device_type = int(value.__dlpack_device__()[0])
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
+        return False  # not exportable: NumPy may know what to do with it
+    return device_type in (DLPACK_CUDA, DLPACK_CUDA_MANAGED)
+
+
+def host_array(name: str, value: Any) -> Array:
+    """`value` as an array; TypeError for one on a device, which some libraries would copy."""
+    if is_device_array(value):
+        raise on_a_device(name, value, "an array in host memory as the others")
+    return asarray(value)
+
+
+def on_a_device(name: str, value: Any, expected: str) -> TypeError:
+    """Refuse an array on a device where `expected` is."""
+    return TypeError(f"{name}: got {type(value).__name__} on a CUDA device, expected {expected}")
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -61,7 +91,7 @@ def float_array(name: str, value: ArrayLike) -> Array:
 
 def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """`value` as a C-contiguous native array of `dtype`; TypeError unless real numbers."""
-    array = asarray(value)
+    array = value if type(value) is ndarray else host_array(name, value)
     if array.dtype == dtype and array.flags.c_contiguous:
         return array
     if array.dtype.kind not in "biuf" and not is_bfloat16(array.dtype):
@@ -71,7 +101,7 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
 
 def numbers(name: str, value: Any) -> Array:
     """`value` as an array of real numbers, which kernels convert as they read."""
-    array = asarray(value)
+    array = value if type(value) is ndarray else host_array(name, value)
     if array.dtype.kind in "biu" or is_float(array.dtype):
         return array
     return real_array(name, array if array.dtype.kind != "O" else value, FLOAT64)
@@ -290,7 +320,8 @@ def output_array(
         if input.dtype in _COMMON_FLOATS:
             return make(input)
         return make(input, dtype=native(input.dtype), subok=False)
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, ndarray):
+        host_array("out", out)
         raise TypeError(f"out: got {type(out).__name__}, expected a NumPy array")
     if out.dtype != input.dtype or (not out.dtype.isnative and out is not input):
         expected = native(input.dtype)
@@ -305,7 +336,9 @@ def output_array(
         if other is not out and _overlap(out, other) and not _same_elements(out, other):
             raise ValueError("out: got an array that overlaps an argument in part")
     for other in others:
-        if other is not None and _overlap(out, asarray(other)):
+        if other is None or (type(other) is not ndarray and is_device_array(other)):
+            continue  # an array on a device is refused by its name
+        if _overlap(out, asarray(other)):
             raise ValueError("out: got an array that overlaps another argument")
     return out
 

@@ -8,7 +8,7 @@ if it has a ``__cuda_array_interface__``. The CUDA module is imported when the f
 
 from __future__ import annotations
 
-from logloss._device.arrays import DeviceArray, is_device_array, on_device
+from logloss._device.arrays import DeviceArray, on_device
 from logloss._device.elements import function, function_backward
 from logloss._device.losses import class_losses, element_losses, pair_losses
 from logloss._device.rows import (
@@ -24,7 +24,6 @@ __all__ = [
     "element_losses",
     "function",
     "function_backward",
-    "is_device_array",
     "on_device",
     "pair_losses",
     "row_values",

@@ -11,11 +11,17 @@ import numpy as np
 
 from logloss._device.module import cuda
 from logloss._device.streams import LEGACY, NO_ORDER, known_handle
-from logloss._validate import RAW_BFLOAT16, Array, is_bfloat16
+from logloss._validate import (
+    DLPACK_CUDA,
+    HOST_TYPES,
+    RAW_BFLOAT16,
+    Array,
+    is_bfloat16,
+    is_device_array,
+)
 
 DType = np.dtype[Any]
 
-DLPACK_CUDA, DLPACK_CUDA_MANAGED = 2, 13
 # Types that the CUDA module knows by number, and what DLPack calls them; BFLOAT16 is number 1.
 BFLOAT16_NUMBER, BFLOAT16_CODE = 1, 4
 TYPE_NUMBERS: dict[DType, int] = {
@@ -38,9 +44,6 @@ TYPE_NUMBERS: dict[DType, int] = {
 FIRST_INDEX_TYPE = 4
 _DLPACK_KINDS = {0: "i", 1: "u", 2: "f", 5: "c"}
 
-# Types of arguments that are on the host, however they are asked.
-_HOST_TYPES = frozenset((np.ndarray, float, int, list, tuple, type(None)))
-
 
 def bfloat16() -> DType:
     """The dtype of ml_dtypes if it is installed, else two bytes of that name."""
@@ -57,24 +60,10 @@ def type_number(dtype: DType) -> int | None:
     return BFLOAT16_NUMBER if is_bfloat16(dtype) else TYPE_NUMBERS.get(dtype)
 
 
-def is_device_array(value: Any) -> bool:
-    """Tell whether `value` is an array in the memory of a CUDA device."""
-    kind = type(value)
-    if kind in _HOST_TYPES:
-        return False
-    if not hasattr(kind, "__dlpack_device__"):
-        return hasattr(value, "__cuda_array_interface__")
-    try:
-        device_type = int(value.__dlpack_device__()[0])
-    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
-        return False  # not exportable: NumPy may know what to do with it
-    return device_type in (DLPACK_CUDA, DLPACK_CUDA_MANAGED)
-
-
 def on_device(stream: Any, *arrays: Any) -> bool:
     """Tell whether any of the arrays is on a device; ValueError for a stream without one."""
     for array in arrays:
-        if type(array) not in _HOST_TYPES and is_device_array(array):
+        if type(array) not in HOST_TYPES and is_device_array(array):
             return True
     if stream is not None:
         raise ValueError(f"stream: got {stream!r}, expected None for arrays in host memory")

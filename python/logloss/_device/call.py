@@ -16,13 +16,12 @@ from logloss._device.arrays import (
     Operand,
     Report,
     borrow,
-    is_device_array,
     named_stream,
     type_number,
 )
 from logloss._device.module import cuda
 from logloss._device.streams import LEGACY, handle_of, seen_by_all
-from logloss._validate import FLOAT32, FLOAT64
+from logloss._validate import FLOAT32, FLOAT64, is_device_array
 
 
 class Output(NamedTuple):
@@ -90,6 +89,8 @@ class Call:
 
     def number(self, name: str, value: Any) -> float:
         """`value` as a number of the host."""
+        if is_device_array(value):
+            raise _validate.on_a_device(name, value, "a number in host memory")
         if np.ndim(value):
             raise _in_host_memory(name, value)
         return _validate.number(name, value)

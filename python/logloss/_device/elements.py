@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from logloss import _validate
-from logloss._device.arrays import is_device_array, type_number
+from logloss._device.arrays import type_number
 from logloss._device.call import Call, compute_dtype
+from logloss._validate import is_device_array
 
 
 def function(name: str, input: Any, out: Any, stream: Any) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 from logloss import _validate
 from logloss._calls import summed_shape
-from logloss._device.arrays import is_device_array, type_number
+from logloss._device.arrays import type_number
 from logloss._device.call import Call, rows_along
-from logloss._validate import FLOAT64
+from logloss._validate import FLOAT64, is_device_array
 
 
 def softmax_like(name: str, input: Any, axis: Any, out: Any, stream: Any) -> Any:
