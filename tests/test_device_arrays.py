@@ -193,14 +193,53 @@ def test_the_stream_that_an_interface_names(emulated: Any) -> None:
     assert not notes(emulated, "wait")
     assert logloss.softmax(Interface(X, stream=55), stream=77).stream == 77
     asked = notes(emulated, "wait", "run")
-    assert asked[0] == ("wait", 0, 77, 55)
-    assert asked[1][0] == "run"
+    assert asked == [("wait", 0, 77, 55), ("run", 0, 77, 0), ("wait", 0, 55, 77)]
 
 
 def test_arguments_of_several_streams(emulated: Any) -> None:
-    target = Interface(TARGET, stream=56)
-    logloss.cross_entropy(Interface(X, stream=55), target)
-    assert notes(emulated, "wait") == [("wait", 0, 55, 56)]
+    """The call waits for each, and each for the call."""
+    logloss.cross_entropy(
+        Interface(X, stream=55),
+        Interface(TARGET, stream=56),
+        weight=Interface(np.ones(4), stream=57),
+        stream=58,
+    )
+    before, after = [("wait", 0, 58, n) for n in (55, 56, 57)], ("run", 0, 58, 0)
+    asked = notes(emulated, "wait", "run")
+    assert [note for note in asked if note[2] == 58 and note[0] == "wait"] == before
+    assert asked[-4:] == [after, *(("wait", 0, n, 58) for n in (55, 56, 57))]
+
+
+def test_arguments_of_one_stream_wait_once(emulated: Any) -> None:
+    logloss.cross_entropy(Interface(X, stream=55), Interface(TARGET, stream=55), stream=77)
+    waits = notes(emulated, "wait")
+    assert waits[-1] == ("wait", 0, 55, 77)
+    assert waits.count(waits[-1]) == 1
+
+
+def test_a_lender_that_names_its_stream(emulated: Any) -> None:
+    """As CuPy: DLPack lets the call wait, the stream of the interface waits for the call."""
+
+    class Naming(Lender):
+        @property
+        def __cuda_array_interface__(self) -> Any:
+            return Interface(self.array, stream=55).__cuda_array_interface__
+
+    x = Naming(X)
+    logloss.softmax(x, stream=77)
+    assert x.streams == [77]
+    assert notes(emulated, "wait", "run") == [("run", 0, 77, 0), ("wait", 0, 55, 77)]
+    logloss.softmax(x)
+    assert not notes(emulated, "wait")
+
+
+def test_streams_wait_for_a_call_that_fails(emulated: Any) -> None:
+    """Some of it may run already."""
+    with pytest.raises(TypeError, match="weight"):
+        logloss.cross_entropy(
+            Interface(X, stream=55), Interface(TARGET), weight=np.ones(4), stream=77
+        )
+    assert notes(emulated, "wait") == [("wait", 0, 77, 55), ("wait", 0, 55, 77)]
 
 
 def test_a_given_out_is_ready_for_its_own_stream(emulated: Any) -> None:
@@ -232,7 +271,7 @@ def test_a_result_as_an_argument_on_another_stream(emulated: Any) -> None:
     first = logloss.log_softmax(Interface(X), stream=77)
     emulated.take_notes()
     logloss.nll_loss(first, Interface(TARGET), stream=88)
-    assert notes(emulated, "wait") == [("wait", 0, 88, 77)]
+    assert notes(emulated, "wait") == [("wait", 0, 88, 77), ("wait", 0, 77, 88)]
     assert logloss.nll_loss(first, Interface(TARGET)).stream == 77
 
 

@@ -80,17 +80,12 @@ class Report(Protocol):
 # ------------------------------------------------------------------------------------------- given
 
 
-@dataclass(slots=True)
-class Operand:
-    """A contiguous array on a device, with what it was taken from."""
+class Sized:
+    """What follows from a shape and a dtype."""
 
-    address: int
+    __slots__ = ()
     shape: tuple[int, ...]
     dtype: DType
-    device: int | None  # None for an array without elements
-    read_only: bool
-    owner: Any
-    stream: int | None = None  # that it names as its own
 
     @property
     def ndim(self) -> int:
@@ -103,6 +98,23 @@ class Operand:
     @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
+
+
+@dataclass(slots=True)
+class Operand(Sized):
+    """
+    A contiguous array on a device, with what it was taken from.
+
+    `stream` is the one that it names as its own.
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: DType
+    device: int | None  # None for an array without elements
+    read_only: bool
+    owner: Any
+    stream: int | None = None
 
 
 def borrow(name: str, value: Any, stream: int) -> Operand:
@@ -124,7 +136,8 @@ def _from_dlpack(name: str, value: Any, stream: int) -> Operand:
     _check_contiguous(name, shape, tensor.strides, 1)
     device = tensor.device[1] if math.prod(shape) else None
     dtype = _dlpack_dtype(name, *tensor.dtype)
-    return Operand(tensor.address, shape, dtype, device, tensor.read_only, tensor)
+    named = named_stream(value)
+    return Operand(tensor.address, shape, dtype, device, tensor.read_only, tensor, named)
 
 
 def _dlpack_dtype(name: str, code: int, bits: int, lanes: int) -> DType:
@@ -202,7 +215,7 @@ def _check_contiguous(
 # ---------------------------------------------------------------------------------------- returned
 
 
-class DeviceArray:
+class DeviceArray(Sized):
     """
     An array that a call on a device returns: owned memory, in the order of the call's stream.
 
@@ -238,23 +251,11 @@ class DeviceArray:
     def stream(self) -> int:
         return int(self._memory.stream)
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
     def lend(self, stream: int) -> Operand:
-        """The array for work on `stream`, which waits for what has been done to it."""
-        if self.size:
-            self._memory.lend(stream)
+        """The array for a call on `stream`, which waits for what has been done to it."""
         device = self.device if self.size else None
+        if device is not None and stream != self.stream:
+            cuda().order(self.stream, stream, device)
         address = self._memory.address
         return Operand(address, self.shape, self.dtype, device, False, self, self.stream)
 

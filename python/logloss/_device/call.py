@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -32,7 +32,12 @@ class Output(NamedTuple):
 
 
 class Call:
-    """The stream and the device of one call, on which it takes arguments and makes results."""
+    """
+    The stream and the device of one call, on which it takes arguments and makes results.
+
+    It waits for the streams that the arguments name. On leaving the context these wait for it, so
+    that what they are given next may write the arguments, free them, or read `out`.
+    """
 
     def __init__(self, stream: Any, *arrays: Any) -> None:
         """Take `stream`, or else the one that the first device array names, or the legacy one."""
@@ -43,6 +48,15 @@ class Call:
         self._placed_by = ""
         # Borrowed and temporary arrays are let go when the call has been made, not before.
         self._held: list[Operand] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        streams = (operand.stream for operand in self._held if operand.size)
+        for theirs in dict.fromkeys(streams):
+            if theirs is not None and theirs != self.stream:
+                cuda().order(self.stream, theirs, self.device)
 
     @property
     def device(self) -> int:
@@ -193,13 +207,6 @@ class Call:
         if any(other is not None and _overlap(target, other) for other in others):
             raise ValueError("out: got an array that overlaps another argument")
         return Output(out, target)
-
-    def finish(self, output: Output) -> Any:
-        """What is returned, ready for the stream that a given `out` names as its own."""
-        theirs = output.operand.stream
-        if theirs is not None and theirs != self.stream and output.operand.size:
-            cuda().order(self.stream, theirs, self.device)
-        return output.returned
 
     def fill(self, operand: Operand, value: float) -> None:
         self.run("fill", type_number(operand.dtype), operand.size, value, operand.address)

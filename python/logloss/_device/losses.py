@@ -78,7 +78,7 @@ class Gradient:
             for dtype in self._via:
                 computed = self._call.converted(computed, dtype)
             self._call.convert(computed, result)
-        return self._call.finish(self._output)
+        return self._output.returned
 
 
 def sum_state(call: Call) -> Operand:
@@ -114,65 +114,65 @@ def class_losses(
     out: Any = None,
 ) -> Any:
     """cross_entropy or nll_loss; a target that is no class makes its row NaN and is reported."""
-    call = Call(stream, input, target)
-    given = call.floats("input", input)
-    class_axis = _validate.class_axis(axis, given.ndim)
-    _validate.check_reduction(reduction)
-    smoothing = _validate.check_label_smoothing(label_smoothing)
-    ignore = _validate.check_ignore_index(ignore_index)
-    y = class_target(call, name, target, given, class_axis, ignore)
-    shape = given.shape[:class_axis] + given.shape[class_axis + 1 :]
-    indices = y.dtype.kind in "iu"
-    dtype = given.dtype if indices else common_dtype(given, y)
-    x = call.converted(given, dtype)
-    p = None if indices else call.converted(y, dtype)
-    outer, classes, inner = rows_along(given.shape, class_axis)
-    rows = outer * inner
-    w = None
-    if weight is not None:
-        w = call.numbers("weight", weight)
-        _validate.same_shape("weight", w.shape, (classes,))
-    scale, number, each = 1.0, None, None
-    if want == "gradient":
-        scale, number, each = call.upstream(grad_output, reduction, shape)
-    result = None
-    if want != "value":
-        result = call.output(out, given, others=(y, w, number, each))
-    if w is not None:
-        w = call.converted(w, compute_dtype(x.dtype))
-    report, places = (None, None) if not indices else class_rows(call, y, rows, classes, ignore)
-    if result is not None and out is None and report is not None:
-        result.returned.report_to(report)
+    with Call(stream, input, target) as call:
+        given = call.floats("input", input)
+        class_axis = _validate.class_axis(axis, given.ndim)
+        _validate.check_reduction(reduction)
+        smoothing = _validate.check_label_smoothing(label_smoothing)
+        ignore = _validate.check_ignore_index(ignore_index)
+        y = class_target(call, name, target, given, class_axis, ignore)
+        shape = given.shape[:class_axis] + given.shape[class_axis + 1 :]
+        indices = y.dtype.kind in "iu"
+        dtype = given.dtype if indices else common_dtype(given, y)
+        x = call.converted(given, dtype)
+        p = None if indices else call.converted(y, dtype)
+        outer, classes, inner = rows_along(given.shape, class_axis)
+        rows = outer * inner
+        w = None
+        if weight is not None:
+            w = call.numbers("weight", weight)
+            _validate.same_shape("weight", w.shape, (classes,))
+        scale, number, each = 1.0, None, None
+        if want == "gradient":
+            scale, number, each = call.upstream(grad_output, reduction, shape)
+        result = None
+        if want != "value":
+            result = call.output(out, given, others=(y, w, number, each))
+        if w is not None:
+            w = call.converted(w, compute_dtype(x.dtype))
+        report, places = (None, None) if not indices else class_rows(call, y, rows, classes, ignore)
+        if result is not None and out is None and report is not None:
+            result.returned.report_to(report)
 
-    divisor: dict[str, Any] = {}
-    if reduction == "mean":
-        divisor = divisor_of_mean(call, report, places, w, rows, classes)
-    value = None
-    if want != "gradient":
-        value = Value(call, reduction, shape, x.dtype, report)
-    gradient = None if result is None else Gradient(call, result, x.dtype)
-    if rows * classes:
-        options: dict[str, Any] = {} if value is None else value.options()
-        if gradient is not None:
-            options |= gradient_scale(call, scale, number, each, divisor)
-            options["grad"] = gradient.computed.address
-        call.run(
-            name,
-            type_number(x.dtype),
-            (outer, classes, inner),
-            x.address,
-            target=address(places),
-            probs=address(p),
-            weight=address(w),
-            smoothing=smoothing,
-            **options,
-        )
-        if value is not None:
-            value.finish(divisor)
-    elif value is not None:
-        # Sums over no classes: torch gives -0.0 where it negates such a sum.
-        value.of_nothing(math.nan if reduction == "mean" else 0.0 if indices else -0.0)
-    return wanted(value, gradient and gradient.finish())
+        divisor: dict[str, Any] = {}
+        if reduction == "mean":
+            divisor = divisor_of_mean(call, report, places, w, rows, classes)
+        value = None
+        if want != "gradient":
+            value = Value(call, reduction, shape, x.dtype, report)
+        gradient = None if result is None else Gradient(call, result, x.dtype)
+        if rows * classes:
+            options: dict[str, Any] = {} if value is None else value.options()
+            if gradient is not None:
+                options |= gradient_scale(call, scale, number, each, divisor)
+                options["grad"] = gradient.computed.address
+            call.run(
+                name,
+                type_number(x.dtype),
+                (outer, classes, inner),
+                x.address,
+                target=address(places),
+                probs=address(p),
+                weight=address(w),
+                smoothing=smoothing,
+                **options,
+            )
+            if value is not None:
+                value.finish(divisor)
+        elif value is not None:
+            # Sums over no classes: torch gives -0.0 where it negates such a sum.
+            value.of_nothing(math.nan if reduction == "mean" else 0.0 if indices else -0.0)
+        return wanted(value, gradient and gradient.finish())
 
 
 def class_target(
@@ -277,58 +277,58 @@ def element_losses(
     out: Any = None,
 ) -> Any:
     """The binary cross-entropies and kl_div; what is no probability is NaN and reported."""
-    call = Call(stream, input, target)
-    given, y, shape, dtype = element_operands(call, name, input, target, reduction)
-    if want != "value" and given.shape != shape:
-        raise ValueError(
-            f"input: got shape {given.shape}, expected {shape}: a gradient is not summed over "
-            "repeated axes on a device"
-        )
-    scale, number, each = 1.0, None, None
-    if want == "gradient":
-        scale, number, each = call.upstream(grad_output, reduction, shape)
-    compute = compute_dtype(dtype)
-    w = call.weights("weight", weight, shape)
-    pos_w = call.weights("pos_weight", pos_weight, shape)
-    result = None
-    if want != "value":
-        result = call.output(out, given, others=(y, w, pos_w, number, each))
-    options: dict[str, Any] = {
-        "weight": call.repeated("weight", w, shape, compute),
-        "pos_weight": call.repeated("pos_weight", pos_w, shape, compute),
-    }
-    x = call.converted(given, dtype, shape, "input")
-    y = call.converted(y, dtype, shape, "target")
-    report = None
-    if name == "binary_cross_entropy" and x.size:
-        words = call.room((cuda().MISFIT_REPORT_BYTES // 8,), UINT64)
-        report = MisfitReport(words, shape)
-        options["misfit"] = words.address
-        if result is not None and out is None:
-            result.returned.report_to(report)
+    with Call(stream, input, target) as call:
+        given, y, shape, dtype = element_operands(call, name, input, target, reduction)
+        if want != "value" and given.shape != shape:
+            raise ValueError(
+                f"input: got shape {given.shape}, expected {shape}: a gradient is not summed over "
+                "repeated axes on a device"
+            )
+        scale, number, each = 1.0, None, None
+        if want == "gradient":
+            scale, number, each = call.upstream(grad_output, reduction, shape)
+        compute = compute_dtype(dtype)
+        w = call.weights("weight", weight, shape)
+        pos_w = call.weights("pos_weight", pos_weight, shape)
+        result = None
+        if want != "value":
+            result = call.output(out, given, others=(y, w, pos_w, number, each))
+        options: dict[str, Any] = {
+            "weight": call.repeated("weight", w, shape, compute),
+            "pos_weight": call.repeated("pos_weight", pos_w, shape, compute),
+        }
+        x = call.converted(given, dtype, shape, "input")
+        y = call.converted(y, dtype, shape, "target")
+        report = None
+        if name == "binary_cross_entropy" and x.size:
+            words = call.room((cuda().MISFIT_REPORT_BYTES // 8,), UINT64)
+            report = MisfitReport(words, shape)
+            options["misfit"] = words.address
+            if result is not None and out is None:
+                result.returned.report_to(report)
 
-    size = math.prod(shape)
-    samples = given.shape[0] if given.ndim else 1
-    divisor = {"mean": float(size), "batchmean": float(samples)}.get(reduction, 1.0)
-    value = None
-    if want != "gradient":
-        value = Value(call, reduction, shape, dtype, report)
-        options |= value.options()
-    gradient = None
-    if result is not None:
-        # The host's kernels write float64 gradients to 16 bits by way of float32.
-        via = (FLOAT32,) if (dtype.itemsize, given.dtype.itemsize) == (8, 2) else ()
-        gradient = Gradient(call, result, dtype, *via)
-        options |= gradient_scale(call, scale, number, None, {"divisor": divisor})
-        options["grad_output"] = address(each and call.converted(each, compute))
-        options["grad"] = gradient.computed.address
-    if size:
-        launch_elements(call, name, x, y, report, options)
-        if value is not None:
-            value.finish({"divisor": divisor})
-    elif value is not None:
-        value.of_nothing(0.0 if divisor else math.nan)
-    return wanted(value, gradient and gradient.finish())
+        size = math.prod(shape)
+        samples = given.shape[0] if given.ndim else 1
+        divisor = {"mean": float(size), "batchmean": float(samples)}.get(reduction, 1.0)
+        value = None
+        if want != "gradient":
+            value = Value(call, reduction, shape, dtype, report)
+            options |= value.options()
+        gradient = None
+        if result is not None:
+            # The host's kernels write float64 gradients to 16 bits by way of float32.
+            via = (FLOAT32,) if (dtype.itemsize, given.dtype.itemsize) == (8, 2) else ()
+            gradient = Gradient(call, result, dtype, *via)
+            options |= gradient_scale(call, scale, number, None, {"divisor": divisor})
+            options["grad_output"] = address(each and call.converted(each, compute))
+            options["grad"] = gradient.computed.address
+        if size:
+            launch_elements(call, name, x, y, report, options)
+            if value is not None:
+                value.finish({"divisor": divisor})
+        elif value is not None:
+            value.of_nothing(0.0 if divisor else math.nan)
+        return wanted(value, gradient and gradient.finish())
 
 
 def element_operands(
@@ -394,61 +394,61 @@ def pair_losses(
     out: Any = None,
 ) -> Any:
     """kl_div_with_logits or cosine_embedding_loss; `both_sides` asks for two gradients."""
-    call = Call(stream, first, second)
-    if name == "kl_div_with_logits":
-        pair = logit_rows(call, first, second, reduction, axis)
-    else:
-        pair = embedding_rows(call, first, second, target, reduction)
-    a, b, y, full, position = pair
-    shape = full[:position] + full[position + 1 :]
-    margin = call.number("margin", margin)
-    divisor = divisor_of_pairs(name, full, shape, reduction)
-    nothing = math.prod(shape if y is not None else full) == 0
-    dtype = common_dtype(a, b)
-    scale, number, each = 1.0, None, None
-    if want == "gradient":
-        scale, number, each = call.upstream(grad_output, reduction, shape)
-    sides: list[Gradient] = []
-    if want != "value":
-        for side, operand in (("input1", a), ("input2", b)):
-            if operand.shape != full:
-                raise ValueError(
-                    f"{side}: got shape {operand.shape}, expected {full}: a gradient is not summed "
-                    "over repeated rows on a device"
-                )
-        outs = _validate.check_pair("out", out) if both_sides else (out, None)
-        others = (y, number, each)
-        result = call.output(outs[0], a, others=(b, *others))
-        sides.append(Gradient(call, result, dtype))
-        if both_sides:
-            other = call.output(outs[1], b, others=(a, result.operand, *others))
-            sides.append(Gradient(call, other, dtype))
-    if dtype.itemsize == 2 and not a.shape == b.shape == full:
-        dtype = FLOAT32  # as on the host
-    names = ("input", "target") if y is None else ("input1", "input2")
-    x1 = call.converted(a, dtype, full, names[0])
-    x2 = call.converted(b, dtype, full, names[1])
-    value = Value(call, reduction, shape, dtype, None) if want != "gradient" else None
-    if not nothing:
-        rows = rows_along(full, position)
-        if rows[1] == 0:  # vectors without features are those of one that is zero
-            rows, x1 = (rows[0], 1, 1), call.room(shape, dtype)
-            call.fill(x1, 0.0)
-            x2 = x1
-        options: dict[str, Any] = {} if value is None else value.options()
-        if sides and a.size:
-            options |= gradient_scale(call, scale, number, each, {"divisor": divisor})
-            for gradient, option in zip(sides, ("first_grad", "second_grad"), strict=False):
-                options[option] = gradient.computed.address
-        if y is not None:
-            options |= {"target": y.address, "margin": margin}
-        call.run(name, type_number(dtype), rows, x1.address, x2.address, **options)
-        if value is not None:
-            value.finish({"divisor": divisor})
-    elif value is not None:
-        value.of_nothing(0.0 if divisor else math.nan)
-    gradients = tuple(side.finish() for side in sides)
-    return wanted(value, gradients if both_sides and gradients else next(iter(gradients), None))
+    with Call(stream, first, second) as call:
+        if name == "kl_div_with_logits":
+            pair = logit_rows(call, first, second, reduction, axis)
+        else:
+            pair = embedding_rows(call, first, second, target, reduction)
+        a, b, y, full, position = pair
+        shape = full[:position] + full[position + 1 :]
+        margin = call.number("margin", margin)
+        divisor = divisor_of_pairs(name, full, shape, reduction)
+        nothing = math.prod(shape if y is not None else full) == 0
+        dtype = common_dtype(a, b)
+        scale, number, each = 1.0, None, None
+        if want == "gradient":
+            scale, number, each = call.upstream(grad_output, reduction, shape)
+        sides: list[Gradient] = []
+        if want != "value":
+            for side, operand in (("input1", a), ("input2", b)):
+                if operand.shape != full:
+                    raise ValueError(
+                        f"{side}: got shape {operand.shape}, expected {full}: a gradient is not "
+                        "summed over repeated rows on a device"
+                    )
+            outs = _validate.check_pair("out", out) if both_sides else (out, None)
+            others = (y, number, each)
+            result = call.output(outs[0], a, others=(b, *others))
+            sides.append(Gradient(call, result, dtype))
+            if both_sides:
+                other = call.output(outs[1], b, others=(a, result.operand, *others))
+                sides.append(Gradient(call, other, dtype))
+        if dtype.itemsize == 2 and not a.shape == b.shape == full:
+            dtype = FLOAT32  # as on the host
+        names = ("input", "target") if y is None else ("input1", "input2")
+        x1 = call.converted(a, dtype, full, names[0])
+        x2 = call.converted(b, dtype, full, names[1])
+        value = Value(call, reduction, shape, dtype, None) if want != "gradient" else None
+        if not nothing:
+            rows = rows_along(full, position)
+            if rows[1] == 0:  # vectors without features are those of one that is zero
+                rows, x1 = (rows[0], 1, 1), call.room(shape, dtype)
+                call.fill(x1, 0.0)
+                x2 = x1
+            options: dict[str, Any] = {} if value is None else value.options()
+            if sides and a.size:
+                options |= gradient_scale(call, scale, number, each, {"divisor": divisor})
+                for gradient, option in zip(sides, ("first_grad", "second_grad"), strict=False):
+                    options[option] = gradient.computed.address
+            if y is not None:
+                options |= {"target": y.address, "margin": margin}
+            call.run(name, type_number(dtype), rows, x1.address, x2.address, **options)
+            if value is not None:
+                value.finish({"divisor": divisor})
+        elif value is not None:
+            value.of_nothing(0.0 if divisor else math.nan)
+        gradients = tuple(side.finish() for side in sides)
+        return wanted(value, gradients if both_sides and gradients else next(iter(gradients), None))
 
 
 # The first and the second array, the target of each row, the shape of all pairs, the class axis.

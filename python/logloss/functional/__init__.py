@@ -13,8 +13,8 @@ Every function also takes C-contiguous arrays on one NVIDIA GPU, by DLPack or
 float one without axes, or `out`, and does not wait: for a target that is no class loss and gradient
 are NaN, and the error is raised where the result is brought to the host. ``stream=`` is a handle
 (1 the legacy default stream, 2 that of the thread) or a stream of torch, CuPy or CUDA Python; by
-default it is the one that the first array names, else the legacy one. Arrays on other streams are
-waited for on the device.
+default it is the one that the first array names, else the legacy one. Streams that other arrays
+name are waited for, and then wait for the call, on the device.
 """
 
 from __future__ import annotations
