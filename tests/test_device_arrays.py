@@ -349,6 +349,17 @@ def test_the_device_is_restored_after_an_error(emulated: Any) -> None:
     assert emulated.current_device() == 0
 
 
+def test_the_driver_is_asked_once_for_an_array(emulated: Any) -> None:
+    """DLPack says where it lies."""
+    emulated.take_notes()
+    target, weight = Interface(TARGET), Interface(np.ones(4))
+    loss, _ = logloss.cross_entropy_value_and_grad(Interface(X), target, weight=weight)
+    loss.numpy()
+    assert len(notes(emulated, "ask")) == 3
+    logloss.cross_entropy(Lender(X), Lender(TARGET)).numpy()
+    assert not notes(emulated, "ask")
+
+
 def test_arrays_on_two_devices(emulated: Any) -> None:
     (x,) = on(emulated, 1, X.copy())
     message = "target: got an array on CUDA device 0, expected one on device 1, as input"

@@ -43,11 +43,16 @@ inline Repeated repeated_of(const py::object& array) {
   return {at<>(address), count, inner};
 }
 
-// Runs a call on the device of its arrays, without the GIL.
+// The last keywords of most functions.
+inline py::arg_v stream_or_default() { return py::arg_v("stream", Address{0}); }
+inline py::arg_v device_or_asked() { return py::arg_v("device", -1); }
+
+// Runs a call on the device of its arrays, without the GIL. -1: the arrays are asked, which costs a call of the driver
+// each.
 template <class F>
-void run_on([[maybe_unused]] Address stream, std::initializer_list<const void*> arrays, F call) {
+void run_on([[maybe_unused]] Address stream, int device, std::initializer_list<const void*> arrays, F call) {
   const py::gil_scoped_release release;
-  const CurrentDevice device(device_of_all(arrays));
+  const CurrentDevice current(device < 0 ? device_of_all(arrays) : device);
 #ifdef LOGLOSS_CUDA_EMULATION
   emulation::note("run", stream);
 #endif

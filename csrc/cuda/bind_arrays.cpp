@@ -217,31 +217,33 @@ void bind_borrowed(py::module_& module) {
 void bind_copies(py::module_& module) {
   module.def(
       "fetch",
-      [](Address to, Address from, std::int64_t bytes, Address stream) {
-        run_on(stream, {at<>(from)}, [&] { machine::fetch(at<>(to), at<>(from), bytes, stream_of(stream)); });
+      [](Address to, Address from, std::int64_t bytes, Address stream, int device) {
+        run_on(stream, device, {at<>(from)}, [&] { machine::fetch(at<>(to), at<>(from), bytes, stream_of(stream)); });
       },
-      arg("to"), arg("source"), arg("bytes"), arg("stream"));
+      arg("to"), arg("source"), arg("bytes"), arg("stream"), device_or_asked());
   module.def(
       "copy",
-      [](Address to, Address from, std::int64_t bytes, Address stream) {
-        run_on(stream, {at<>(from), at<>(to)}, [&] { machine::copy(at<>(to), at<>(from), bytes, stream_of(stream)); });
+      [](Address to, Address from, std::int64_t bytes, Address stream, int device) {
+        run_on(stream, device, {at<>(from), at<>(to)},
+               [&] { machine::copy(at<>(to), at<>(from), bytes, stream_of(stream)); });
       },
-      arg("to"), arg("source"), arg("bytes"), arg("stream"));
+      arg("to"), arg("source"), arg("bytes"), arg("stream"), device_or_asked());
   module.def(
       "convert",
-      [](int from, int to, std::int64_t n, const py::tuple& source, Address output, Address stream) {
+      [](int from, int to, std::int64_t n, const py::tuple& source, Address output, Address stream, int device) {
         if (from < 0 || from > 11) throw py::value_error("internal: dtype " + std::to_string(from));
         const ConvertCall call{from, dtype_of(to), n, repeated_of(source), at<>(output)};
-        run_on(stream, {call.source.value, call.output}, [&] { convert(call, stream_of(stream)); });
+        run_on(stream, device, {call.source.value, call.output}, [&] { convert(call, stream_of(stream)); });
       },
-      arg("from_type"), arg("dtype"), arg("n"), arg("source"), arg("output"), py::kw_only(), arg("stream"));
+      arg("from_type"), arg("dtype"), arg("n"), arg("source"), arg("output"), py::kw_only(), arg("stream"),
+      device_or_asked());
   module.def(
       "fill",
-      [](int dtype, std::int64_t n, double value, Address output, Address stream) {
+      [](int dtype, std::int64_t n, double value, Address output, Address stream, int device) {
         const DType type = dtype_of(dtype);
-        run_on(stream, {at<>(output)}, [&] { fill(type, n, value, at<>(output), stream_of(stream)); });
+        run_on(stream, device, {at<>(output)}, [&] { fill(type, n, value, at<>(output), stream_of(stream)); });
       },
-      arg("dtype"), arg("n"), arg("value"), arg("output"), py::kw_only(), arg("stream"));
+      arg("dtype"), arg("n"), arg("value"), arg("output"), py::kw_only(), arg("stream"), device_or_asked());
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Of the optional module; csrc/cuda/README.md says what the numbers mean. Arrays and streams are
-# addresses, 0 for none.
+# addresses, 0 for none; of a device of -1 the arrays are asked.
 from typing import Any, TypeAlias
 
 __version__: str
@@ -46,13 +46,22 @@ def device_name(device: int) -> str: ...
 def current_device() -> int: ...
 def device_of(array: int) -> int: ...
 def order(before: int, after: int, device: int) -> None: ...
-def fetch(to: int, source: int, bytes: int, stream: int) -> None: ...
-def copy(to: int, source: int, bytes: int, stream: int) -> None: ...
+def fetch(to: int, source: int, bytes: int, stream: int, device: int = -1) -> None: ...
+def copy(to: int, source: int, bytes: int, stream: int, device: int = -1) -> None: ...
 def convert(
-    from_type: int, dtype: int, n: int, source: Repeated, output: int, *, stream: int
+    from_type: int,
+    dtype: int,
+    n: int,
+    source: Repeated,
+    output: int,
+    *,
+    stream: int,
+    device: int = -1,
 ) -> None: ...
-def fill(dtype: int, n: int, value: float, output: int, *, stream: int) -> None: ...
-def clear_sum(sum: int, *, stream: int = 0) -> None: ...
+def fill(
+    dtype: int, n: int, value: float, output: int, *, stream: int, device: int = -1
+) -> None: ...
+def clear_sum(sum: int, *, stream: int = 0, device: int = -1) -> None: ...
 def class_rows(
     index_type: int,
     n: int,
@@ -63,9 +72,18 @@ def class_rows(
     rows: int,
     *,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def weight_of_rows(
-    dtype: int, n: int, classes: int, weight: int, rows: int, sum: int, *, stream: int = 0
+    dtype: int,
+    n: int,
+    classes: int,
+    weight: int,
+    rows: int,
+    sum: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def finish_sum(
     out: int,
@@ -76,37 +94,101 @@ def finish_sum(
     divisor: float = 1.0,
     factor: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
-def name_misfit(dtype: int, input: int, target: int, report: int, *, stream: int = 0) -> None: ...
-def log_softmax(dtype: int, shape: Shape, input: int, output: int, *, stream: int = 0) -> None: ...
-def softmax(dtype: int, shape: Shape, input: int, output: int, *, stream: int = 0) -> None: ...
+def name_misfit(
+    dtype: int, input: int, target: int, report: int, *, stream: int = 0, device: int = -1
+) -> None: ...
+def log_softmax(
+    dtype: int, shape: Shape, input: int, output: int, *, stream: int = 0, device: int = -1
+) -> None: ...
+def softmax(
+    dtype: int, shape: Shape, input: int, output: int, *, stream: int = 0, device: int = -1
+) -> None: ...
 def log_softmax_backward(
-    dtype: int, shape: Shape, grad_output: int, input: int, output: int, *, stream: int = 0
+    dtype: int,
+    shape: Shape,
+    grad_output: int,
+    input: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def softmax_backward(
-    dtype: int, shape: Shape, grad_output: int, input: int, output: int, *, stream: int = 0
+    dtype: int,
+    shape: Shape,
+    grad_output: int,
+    input: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
-def sigmoid(dtype: int, n: int, input: int, output: int, *, stream: int = 0) -> None: ...
-def log_sigmoid(dtype: int, n: int, input: int, output: int, *, stream: int = 0) -> None: ...
+def sigmoid(
+    dtype: int, n: int, input: int, output: int, *, stream: int = 0, device: int = -1
+) -> None: ...
+def log_sigmoid(
+    dtype: int, n: int, input: int, output: int, *, stream: int = 0, device: int = -1
+) -> None: ...
 def sigmoid_backward(
-    dtype: int, n: int, grad_output: int, input: int, output: int, *, stream: int = 0
+    dtype: int,
+    n: int,
+    grad_output: int,
+    input: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def log_sigmoid_backward(
-    dtype: int, n: int, grad_output: int, input: int, output: int, *, stream: int = 0
+    dtype: int,
+    n: int,
+    grad_output: int,
+    input: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
-def logsumexp(dtype: int, shape: Shape, input: int, value: int, *, stream: int = 0) -> None: ...
-def entropy(dtype: int, shape: Shape, input: int, value: int, *, stream: int = 0) -> None: ...
+def logsumexp(
+    dtype: int, shape: Shape, input: int, value: int, *, stream: int = 0, device: int = -1
+) -> None: ...
+def entropy(
+    dtype: int, shape: Shape, input: int, value: int, *, stream: int = 0, device: int = -1
+) -> None: ...
 def entropy_with_logits(
-    dtype: int, shape: Shape, input: int, value: int, *, stream: int = 0
+    dtype: int, shape: Shape, input: int, value: int, *, stream: int = 0, device: int = -1
 ) -> None: ...
 def logsumexp_backward(
-    dtype: int, shape: Shape, grad_output: int, input: int, output: int, *, stream: int = 0
+    dtype: int,
+    shape: Shape,
+    grad_output: int,
+    input: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def entropy_backward(
-    dtype: int, shape: Shape, grad_output: int, input: int, output: int, *, stream: int = 0
+    dtype: int,
+    shape: Shape,
+    grad_output: int,
+    input: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def entropy_with_logits_backward(
-    dtype: int, shape: Shape, grad_output: int, input: int, output: int, *, stream: int = 0
+    dtype: int,
+    shape: Shape,
+    grad_output: int,
+    input: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def cross_entropy(
     dtype: int,
@@ -124,6 +206,7 @@ def cross_entropy(
     grad_factor: int = 0,
     grad_rows: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def nll_loss(
     dtype: int,
@@ -141,6 +224,7 @@ def nll_loss(
     grad_factor: int = 0,
     grad_rows: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def kl_div_with_logits(
     dtype: int,
@@ -158,6 +242,7 @@ def kl_div_with_logits(
     grad_factor: int = 0,
     grad_rows: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def cosine_embedding_loss(
     dtype: int,
@@ -175,6 +260,7 @@ def cosine_embedding_loss(
     grad_factor: int = 0,
     grad_rows: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def binary_cross_entropy(
     dtype: int,
@@ -192,6 +278,7 @@ def binary_cross_entropy(
     grad_output: int = 0,
     misfit: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def binary_cross_entropy_with_logits(
     dtype: int,
@@ -209,6 +296,7 @@ def binary_cross_entropy_with_logits(
     grad_output: int = 0,
     misfit: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def kl_div(
     dtype: int,
@@ -226,6 +314,7 @@ def kl_div(
     grad_output: int = 0,
     misfit: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...
 def kl_div_log_target(
     dtype: int,
@@ -243,4 +332,5 @@ def kl_div_log_target(
     grad_output: int = 0,
     misfit: int = 0,
     stream: int = 0,
+    device: int = -1,
 ) -> None: ...

@@ -271,7 +271,8 @@ class DeviceArray(Sized):
             self._report.check()
         array = np.empty(self.shape, self.dtype)
         if self.size:
-            cuda().fetch(array.ctypes.data, self._memory.address, self.nbytes, self.stream)
+            place = self.stream, self.device
+            cuda().fetch(array.ctypes.data, self._memory.address, self.nbytes, *place)
         return array
 
     def item(self) -> float:
@@ -330,5 +331,6 @@ class DeviceArray(Sized):
     def _copied(self) -> Any:
         copied = cuda().Memory(self.nbytes, self.device, self.stream, self._memory)
         if self.size:
-            cuda().copy(copied.address, self._memory.address, self.nbytes, self.stream)
+            place = self.stream, self.device
+            cuda().copy(copied.address, self._memory.address, self.nbytes, *place)
         return copied

@@ -214,7 +214,7 @@ class Call:
     def run(self, name: str, *args: Any, **options: Any) -> None:
         """Launch a function of the module on the stream."""
         function: Callable[..., None] = getattr(cuda(), name)
-        function(*args, stream=self.stream, **options)
+        function(*args, stream=self.stream, device=self.device, **options)
 
 
 def _in_host_memory(name: str, value: Any) -> TypeError:

@@ -19,7 +19,8 @@ OF_TARGET = 2**63
 def fetch(report: Operand) -> NDArray[np.uint64]:
     """Wait for the words of a report."""
     words = np.empty(report.shape, np.uint64)
-    cuda().fetch(words.ctypes.data, report.address, words.nbytes, report.owner.stream)
+    place = report.owner.stream, report.owner.device
+    cuda().fetch(words.ctypes.data, report.address, words.nbytes, *place)
     return words
 
 
