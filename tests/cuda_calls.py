@@ -103,25 +103,17 @@ def rows_of(x: Array) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], int(np.prod(x.shape[2:], dtype=np.int64))
 
 
-def check_log_softmax(x: Array) -> None:
-    actual, expected = like(x), np.empty_like(x)
-    cuda.log_softmax(CODES[x.dtype], rows_of(x), address(x), address(actual))
-    _core.log_softmax(x, 1, expected)
-    assert_same_bits(actual, expected, f"log_softmax {x.dtype} {x.shape}")
-
-
-def check_softmax(x: Array, g: Array) -> None:
+def check_softmax(x: Array, g: Array, name: str) -> None:
+    """softmax or log_softmax, and its gradient."""
     code, shape = CODES[x.dtype], rows_of(x)
-    for name in ("log_softmax", "softmax"):
-        actual, expected = like(x), np.empty_like(x)
-        getattr(cuda, name)(code, shape, address(x), address(actual))
-        getattr(_core, name)(x, 1, expected)
-        assert_same_bits(actual, expected, f"{name} {x.dtype} {x.shape}")
-        actual = g.copy()
-        backward = name + "_backward"
-        getattr(cuda, backward)(code, shape, address(g), address(x), address(actual))
-        getattr(_core, backward)(g, x, 1, expected)
-        assert_same_bits(actual, expected, f"{backward} {x.dtype} {x.shape}")
+    actual, expected = like(x), np.empty_like(x)
+    getattr(cuda, name)(code, shape, address(x), address(actual))
+    getattr(_core, name)(x, 1, expected)
+    assert_same_bits(actual, expected, f"{name} {x.dtype} {x.shape}")
+    actual, backward = g.copy(), name + "_backward"
+    getattr(cuda, backward)(code, shape, address(g), address(x), address(actual))
+    getattr(_core, backward)(g, x, 1, expected)
+    assert_same_bits(actual, expected, f"{backward} {x.dtype} {x.shape}")
 
 
 def check_sigmoid(x: Array, g: Array) -> None:
@@ -204,14 +196,24 @@ def check_class_loss(
     assert_sum_of(right_loss, state, total, what)
 
 
+# Which of the two gradients of a pair are wanted.
+Pair = tuple[bool, bool]
+PAIRS: tuple[Pair, ...] = ((True, True), (True, False), (False, True))
+
+
 def check_pair_loss(
-    name: str, first: Array, second: Array, target: Array | None = None, margin: float = 0.0
+    name: str,
+    first: Array,
+    second: Array,
+    target: Array | None = None,
+    margin: float = 0.0,
+    pairs: tuple[Pair, ...] = PAIRS,
 ) -> None:
     shape = rows_of(first)
     rows = shape[0] * shape[2]
     compute = compute_dtype(first.dtype)
     what = f"{name} {first.dtype} {first.shape}"
-    for wanted in ((True, True), (True, False), (False, True)):
+    for wanted in pairs:
         grads = [like(first) if want else None for want in wanted]
         right_grads = [np.empty_like(first) if want else None for want in wanted]
         loss, right_loss = np.full(rows, 7, compute), np.empty(rows, compute)

@@ -13,13 +13,14 @@ from cuda_calls import (
     BFLOAT16,
     CODES,
     DTYPES,
+    PAIRS,
     Array,
+    Pair,
     address,
     assert_same_bits,
     assert_same_sum,
     check_class_loss,
     check_element_loss,
-    check_log_softmax,
     check_pair_loss,
     check_row_values,
     check_sigmoid,
@@ -34,13 +35,10 @@ from cuda_calls import (
 INF, NAN = np.inf, np.nan
 # Tails of vectors, tiles and blocks; rows of one team and of a block.
 WIDTHS = range(1, 2101)
+# Vectors, tiles, blocks of 1024, and what is beside them.
+CHOSEN_WIDTHS = (*(2**k + d for k in range(1, 12) for d in (-1, 0, 1)), 10, 1000, 2100)
 # Rows of a block, rows too large for its memory, rows of several chunks.
-LARGE_WIDTHS = (
-    *(2**k + d for k in (12, 14, 15, 16, 17) for d in (-1, 1)),
-    24000,
-    65536,
-    65552,
-)
+LARGE_WIDTHS = (*(2**k + d for k in range(12, 18) for d in (-1, 1)), 24000, 65536, 65552)
 # Block memory for rows: the usual, and none: those beyond a team's are read from where they are.
 ROW_MEMORY = (99 * 1024, 0)
 
@@ -75,7 +73,7 @@ def targets(rng: np.random.Generator, x: Array) -> Array:
     """Likely and unlikely classes, the first row ignored."""
     rows = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]).astype(np.float64)
     target = rng.integers(0, x.shape[1], len(rows))
-    target[-1] = rows[-1].argmax()
+    target[-1] = rows[-1].argmax() if len(rows) > 1 else target[-1]
     target[0] = -1 if len(rows) > 2 else target[0]
     return target.astype(np.int64)
 
@@ -91,47 +89,85 @@ def probabilities(rng: np.random.Generator, x: Array) -> Array:
     return on_device(p / np.maximum(p.sum(axis=1, keepdims=True), 1e-3), x.dtype)
 
 
-def check_rows(rng: np.random.Generator, x: Array) -> None:
-    """Every operation over rows."""
+def row_checks(
+    rng: np.random.Generator, x: Array, pairs: tuple[Pair, ...] = PAIRS
+) -> tuple[Callable[[], None], ...]:
+    """
+    Every operation over rows, with its gradient.
+
+    Those of two inputs have the gradients that `pairs` name.
+    """
     w, classes = weights(rng, x.shape[1], x.dtype), targets(rng, x)
     p, other = probabilities(rng, x), on_device(rng.permuted(x, axis=0), x.dtype)
-    check_class_loss("cross_entropy", x, classes)
-    check_class_loss("cross_entropy", x, classes, w, 0.1)
-    check_class_loss("cross_entropy", x, p, w, 0.1)
-    check_class_loss("nll_loss", x, classes, w)
-    check_softmax(x, on_device(rng.normal(size=x.shape), x.dtype))
-    check_row_values(x, "logsumexp", rng)
-    check_row_values(x, "entropy_with_logits", rng)
-    check_row_values(p, "entropy", rng)
-    check_pair_loss("kl_div_with_logits", x, other)
+    g = on_device(rng.normal(size=x.shape), x.dtype)
     alike = np.array([1.0, -1.0, 0.0])[np.arange(len(classes)) % 3]
-    check_pair_loss("cosine_embedding_loss", x, other, alike, 0.1)
+    return (
+        lambda: check_class_loss("cross_entropy", x, classes),
+        lambda: check_class_loss("cross_entropy", x, classes, w, 0.1),
+        lambda: check_class_loss("cross_entropy", x, p, w, 0.1),
+        lambda: check_class_loss("nll_loss", x, classes, w),
+        lambda: check_softmax(x, g, "log_softmax"),
+        lambda: check_softmax(x, g, "softmax"),
+        lambda: check_row_values(x, "logsumexp", rng),
+        lambda: check_row_values(x, "entropy_with_logits", rng),
+        lambda: check_row_values(p, "entropy", rng),
+        lambda: check_pair_loss("kl_div_with_logits", x, other, pairs=pairs),
+        lambda: check_pair_loss("cosine_embedding_loss", x, other, alike, 0.1, pairs=pairs),
+    )
+
+
+def check_rows(rng: np.random.Generator, x: Array) -> None:
+    for check in row_checks(rng, x):
+        check()
 
 
 by_schedule = pytest.mark.parametrize(
     "schedule", SCHEDULES, ids=lambda s: "-".join(map(str, s.values()))
 )
+by_turn = pytest.mark.parametrize("turn", range(3), ids=("forward", "reverse", "shuffled"))
+
+
+def check_in_turn(turn: int, rng: np.random.Generator, x: Array) -> None:
+    """
+    The operations whose turn it is, in one of three schedules.
+
+    Over the three turns each operation runs once, in another schedule than its neighbour in the
+    list and than itself at the next width: as 3 is no factor of 16, 128 or 1024, at every length of
+    a tail in each. One gradient or both of the pairs: another one every three widths.
+    """
+    classes = x.shape[1]
+    cuda.configure(**SCHEDULES[turn])
+    pairs = (PAIRS[classes // 3 % 3],)
+    for i, check in enumerate(row_checks(rng, x, pairs)):
+        if (classes + i) % 3 == turn:
+            check()
 
 
 @by_dtype
-@by_schedule
-def test_every_width(
-    schedule: dict[str, Any], dtype: np.dtype[Any], rng: np.random.Generator
-) -> None:
-    cuda.configure(**schedule)
+@by_turn
+def test_every_width(turn: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    """Every width with every operation in every dtype, in one of the schedules."""
     for classes in WIDTHS:
-        x = logits(rng, 3, classes, dtype, beyond=classes % 3)
-        check_class_loss("cross_entropy", x, targets(rng, x))
-        check_log_softmax(x)
+        rows = 3 if classes <= 1024 else 1 + classes % 2  # of teams, of a block each
+        check_in_turn(turn, rng, logits(rng, rows, classes, dtype, beyond=classes % 3))
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", LARGE_WIDTHS)
+def test_large_rows(classes: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    """The same of large rows."""
+    for turn in range(3):
+        check_in_turn(turn, rng, logits(rng, 2 if classes < 20000 else 1, classes, dtype))
 
 
 @by_dtype
 @by_schedule
-def test_every_operation(
+def test_every_schedule(
     schedule: dict[str, Any], dtype: np.dtype[Any], rng: np.random.Generator
 ) -> None:
+    """Chosen widths with every operation in every dtype and every schedule."""
     cuda.configure(**schedule)
-    for classes in (1, 2, 10, 15, 17, 33, 128, 129, 255, 1000, 1023, 1025, 2049, 2100):
+    for classes in CHOSEN_WIDTHS:
         check_rows(rng, logits(rng, 4, classes, dtype))
 
 
@@ -141,18 +177,6 @@ def test_rows_beyond_block_memory(dtype: np.dtype[Any], rng: np.random.Generator
         cuda.configure(**schedule, row_memory=0)
         for classes in (1025, 2100, 5000, 20001):
             check_rows(rng, logits(rng, 3, classes, dtype))
-
-
-@by_dtype
-@pytest.mark.parametrize("classes", LARGE_WIDTHS)
-def test_large_rows(classes: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
-    x = logits(rng, 2, classes, dtype)
-    for schedule in SCHEDULES[:3]:
-        cuda.configure(**schedule)
-        check_class_loss("cross_entropy", x, targets(rng, x))
-        check_log_softmax(x)
-    check_class_loss("cross_entropy", x, targets(rng, x), weights(rng, classes, dtype), 0.1)
-    check_class_loss("cross_entropy", x, probabilities(rng, x))
 
 
 @by_dtype
@@ -181,7 +205,8 @@ def test_many_short_rows(dtype: np.dtype[Any], rng: np.random.Generator) -> None
         x = logits(rng, rows, classes, dtype)
         check_class_loss("cross_entropy", x, targets(rng, x), grad_rows=rng.normal(size=rows))
         check_row_values(x, "logsumexp", rng)
-        check_softmax(x, on_device(rng.normal(size=x.shape), dtype))
+        for name in ("log_softmax", "softmax"):
+            check_softmax(x, on_device(rng.normal(size=x.shape), dtype), name)
 
 
 @by_dtype
@@ -228,7 +253,8 @@ def test_special_rows(padding: int, dtype: np.dtype[Any], rng: np.random.Generat
                 check_class_loss("cross_entropy", x, classes)
                 check_class_loss("cross_entropy", x, classes, smoothing=0.1)
                 check_row_values(x, "logsumexp", rng)
-                check_softmax(x, on_device(rng.normal(size=x.shape), dtype))
+                for name in ("log_softmax", "softmax"):
+                    check_softmax(x, on_device(rng.normal(size=x.shape), dtype), name)
                 check_row_values(x, "entropy_with_logits", rng)
                 check_pair_loss("kl_div_with_logits", x, x[::-1].copy())
 
