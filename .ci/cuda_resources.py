@@ -60,7 +60,8 @@ BUDGETS = (
     Budget("nll_", 48, 0),
     Budget("class_rows_kernel", 32, 0),
     Budget("weight_of_rows_kernel", 40, 0),
-    Budget("convert_kernel", 40, 0),
+    Budget("(convert|repeat)_kernel", 40, 0),
+    Budget("sum_(distant|neighbouring)_copies", 64, 0),
     Budget("fill_kernel|name_misfit_kernel|name_bad_target", 32, 0),
     Budget("finish_sum_kernel", 255, 1000, one_thread=True),
 )

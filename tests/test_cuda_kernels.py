@@ -421,6 +421,44 @@ def test_convert(code: int, rng: np.random.Generator) -> None:
             assert_same_bits(actual, expected, f"{values.dtype} to {dtype}")
 
 
+# Whether an array is repeated along each axis.
+REPEATED_AXES = ("r", "kr", "rk", "krk", "rkr", "krkr", "rkrkrk")
+
+
+@by_schedule
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+def test_sums_of_copies(dtype: type, schedule: dict[str, Any], rng: np.random.Generator) -> None:
+    """In NumPy's order: sums over the first axes, or of neighbours."""
+    cuda.configure(**schedule)
+    for pattern in REPEATED_AXES:
+        for n in (2, 7, 8, 9, 127, 128, 129, 136, 1000, 2047, 4097, 70001):
+            if n == 70001 and len(pattern) > 3:
+                continue
+            place = pattern.index("r")
+            shape = [n if axis == place else 2 + axis % 2 for axis in range(len(pattern))]
+            values = rng.normal(size=shape) * 10.0 ** rng.integers(-3, 3, shape)
+            values = values.astype(dtype)
+            repeated = tuple(i for i, axis in enumerate(pattern) if axis == "r")
+            moved = np.moveaxis(values, repeated, range(len(repeated)))
+            copies = np.prod([shape[i] for i in repeated])
+            expected = np.add.reduce(moved.reshape(copies, -1).astype(np.float64, "K"), axis=0)
+            sums = np.zeros(values.size // copies)
+            axes = [(length, axis == "r") for length, axis in zip(shape, pattern, strict=True)]
+            cuda.sum_copies(CODES[values.dtype], axes, address(values), address(sums))
+            assert_same_bits(sums, expected, f"{pattern} {shape}")
+
+
+@by_dtype
+def test_repeat(dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    for outer, copies, inner in ((1, 1, 1), (3, 2, 5), (1, 7, 100), (200, 3, 1), (17, 1, 17)):
+        source = on_device(rng.normal(size=(outer, inner)), dtype)
+        actual = np.zeros((outer, copies, inner), dtype)
+        numbers = address(source), copies, inner
+        cuda.repeat(CODES[dtype], actual.size, *numbers, address(actual))
+        expected = np.repeat(source[:, None], copies, axis=1)
+        assert_same_bits(actual, expected, f"{outer} {copies} {inner}")
+
+
 def test_doubles_are_rounded_once_to_16_bits(rng: np.random.Generator) -> None:
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
     ties = (halves[1:] + halves[:-1]) / 2

@@ -467,24 +467,6 @@ WRONG = {
         "binary_cross_entropy",
         wrong(ValueError, "weight | (2, 3, 4)", D, D, weight=Interface(np.ones((2, 3, 4)))),
     ),
-    "repeated between": (
-        "binary_cross_entropy",
-        wrong(
-            ValueError,
-            "weight | (2, 1, 2) | leading or trailing axes only",
-            Interface(np.ones((2, 3, 2))),
-            Interface(np.ones((2, 3, 2))),
-            weight=Interface(np.ones((2, 1, 2))),
-        ),
-    ),
-    "gradient of a repeated input": (
-        "kl_div_value_and_grad",
-        wrong(ValueError, "input | (4,) | (3, 4) | on a device", Interface(X[0]), D),
-    ),
-    "gradient of a repeated row": (
-        "cosine_embedding_loss_value_and_grad",
-        wrong(ValueError, "input2 | (1, 4) | (3, 4) | on a device", D, Interface(X[:1]), T),
-    ),
     "two shapes": ("kl_div_with_logits", wrong(ValueError, "target | (4,)", D, Interface(X[0]))),
     "pair": (
         "cosine_embedding_loss_value_and_grad",

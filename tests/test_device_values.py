@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -307,32 +306,55 @@ def test_numbers(kind: Kind) -> None:
     check("cross_entropy", kind, np.array([0.1, 0.2]), np.array([1]))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
-    shape=st.lists(st.integers(1, 4), min_size=0, max_size=4),
-    pattern=st.lists(st.booleans(), min_size=4, max_size=4),
-    drop=st.integers(0, 4),
+    shape=st.lists(st.integers(1, 4), min_size=0, max_size=6),
+    pattern=st.lists(st.booleans(), min_size=6, max_size=6),
+    drop=st.integers(0, 6),
+    seed=st.integers(0, 1000),
 )
-def test_repetition(shape: list[int], pattern: list[bool], drop: int) -> None:
-    """Weights of every broadcast form: equal to NumPy's, or refused."""
-    from logloss._device.call import repetition
-
+def test_repetition(shape: list[int], pattern: list[bool], drop: int, seed: int) -> None:
+    """Weights, inputs and gradients of every broadcast form."""
+    rng = np.random.default_rng(seed)
     full = tuple(shape)
     kept = tuple(n if keep else 1 for n, keep in zip(full, pattern, strict=False))
     kept = kept[min(drop, len(kept)) :] if all(n == 1 for n in kept[:drop]) else kept
-    value = np.arange(math.prod(kept)).reshape(kept)
-    expected = np.broadcast_to(value, full).reshape(-1)
-    try:
-        count, inner = repetition("weight", kept, full)
-    except ValueError:  # those that are repeated between axes that are not
-        stretched = [
-            i for i, (k, n) in enumerate(zip(kept[::-1], full[::-1], strict=False)) if k == 1 < n
-        ]
-        whole = [i for i, k in enumerate(kept[::-1]) if k != 1]
-        assert any(whole[0] < i < whole[-1] for i in stretched)
-        return
-    j = np.arange(expected.size)
-    assert (value.reshape(-1)[j // inner % count] == expected).all()
+    p, some = rng.random(full), rng.random(kept)
+    check("binary_cross_entropy_value_and_grad", Interface, p, p, weight=some)
+    check("kl_div", Interface, p, some)
+    for dtype in (np.float64, np.float32, np.float16):
+        check("kl_div_value_and_grad", Interface, some.astype(dtype), p.astype(dtype))
+    check("kl_div_backward", Interface, 0.3, some.astype(np.float16), p)
+
+
+@by_kind
+def test_gradients_of_repeated_arrays(
+    kind: Kind, dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    a = arrays(dtype, rng, (300, 7))
+    for reduction in (*SUMS, "batchmean"):
+        for x in (a.x[0], a.x[:1, :1].copy(), a.x[:, :1].copy(), a.x[:1, 0].copy()):
+            check("kl_div_value_and_grad", kind, x, a.p, reduction=reduction)
+            check("kl_div_backward", kind, 0.37, x, a.p, reduction=reduction)
+            check("kl_div_backward", kind, 0.37, x, a.p.astype(np.float64), reduction=reduction)
+    g, none = rng.normal(size=(300, 7)), a.p[:0].copy()
+    check("kl_div_backward", kind, g, a.x[0], a.p, reduction="none")
+    check("kl_div_value_and_grad", kind, a.x[0], none)
+    out = np.empty_like(a.x[0])
+    logloss.kl_div_value_and_grad(kind(a.x[0].copy()), kind(a.p), out=kind(out))
+    expected = logloss.kl_div_value_and_grad(a.x[0], a.p)[1]
+    np.testing.assert_array_equal(bits(out), bits(expected))
+
+    signs = np.where(rng.random(300) < 0.5, 1, -1)
+    wide, one = a.other.astype(np.float64), np.array([-1])
+    for reduction in SUMS:
+        for leading, name in (((), "value_and_grad"), ((0.37,), "backward")):
+            name = f"cosine_embedding_loss_{name}"
+            for pair in ((a.x, a.other[:1]), (a.x[:1], a.other), (a.x[:1], wide)):
+                check(name, kind, *leading, *pair, signs, margin=0.1, reduction=reduction)
+                check(name, kind, *leading, *pair, one, reduction=reduction)
+            check(name, kind, *leading, a.x[:1], a.other[:1], signs, reduction=reduction)
+            check(name, kind, *leading, a.x[:, :1].copy(), a.other[:1, :1].copy(), signs)
 
 
 # ---------------------------------------------------------------------------------------- outputs

@@ -214,6 +214,43 @@ void bind_borrowed(py::module_& module) {
       .def_property_readonly("read_only", &Borrowed::read_only);
 }
 
+// Axes that are `repeated`, or those that are not, of a contiguous array; as (size, repeated), neighbours alike as one.
+RepeatedAxes axes_of(const std::vector<std::pair<std::int64_t, bool>>& shape, bool repeated) {
+  RepeatedAxes axes;
+  std::int64_t stride = 1;
+  for (const auto& axis : shape) stride *= axis.first;
+  for (const auto& [size, is_repeated] : shape) {
+    stride /= size;
+    if (is_repeated != repeated) continue;
+    if (axes.count == kMostRepeatedAxes) throw py::value_error("an array that is repeated along too many axes");
+    axes.size[axes.count] = size;
+    axes.stride[axes.count++] = stride;
+  }
+  return axes;
+}
+
+void bind_repetition(py::module_& module) {
+  module.def(
+      "repeat",
+      [](int dtype, std::int64_t n, Address source, std::int64_t copies, std::int64_t inner, Address output,
+         Address stream, int device) {
+        const RepeatCall call{dtype_of(dtype), n, at<>(source), copies, inner, at<>(output)};
+        run_on(stream, device, {call.source, call.output}, [&] { repeat(call, stream_of(stream)); });
+      },
+      arg("dtype"), arg("n"), arg("source"), arg("copies"), arg("inner"), arg("output"), py::kw_only(),
+      stream_or_default(), device_or_asked());
+  module.def(
+      "sum_copies",
+      [](int dtype, const std::vector<std::pair<std::int64_t, bool>>& shape, Address values, Address sums,
+         Address stream, int device) {
+        const SumCopiesCall call{dtype_of(dtype), at<>(values), axes_of(shape, true), axes_of(shape, false),
+                                 at<double>(sums)};
+        if (call.copies.count == 0) throw py::value_error("internal: nothing is repeated");
+        run_on(stream, device, {call.values, call.sums}, [&] { sum_copies(call, stream_of(stream)); });
+      },
+      arg("dtype"), arg("shape"), arg("values"), arg("sums"), py::kw_only(), stream_or_default(), device_or_asked());
+}
+
 void bind_copies(py::module_& module) {
   module.def(
       "fetch",
@@ -252,6 +289,7 @@ void bind_arrays(py::module_& module) {
   bind_memory(module);
   bind_borrowed(module);
   bind_copies(module);
+  bind_repetition(module);
   module.def(
       "order",
       [](Address before, Address after, int device) {

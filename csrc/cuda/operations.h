@@ -154,4 +154,33 @@ struct ConvertCall {
 void convert(const ConvertCall& call, Stream stream);
 void fill(DType dtype, std::int64_t n, double value, void* output, Stream stream);
 
+// An array of n elements in which each run of `inner` of the source stands `copies` times in a row.
+struct RepeatCall {
+  DType dtype;
+  std::int64_t n;
+  const void* source;
+  std::int64_t copies;
+  std::int64_t inner;
+  void* output;
+};
+void repeat(const RepeatCall& call, Stream stream);
+
+// Axes of a contiguous array, outermost first: those along which elements were repeated, or the others.
+inline constexpr int kMostRepeatedAxes = 8;
+struct RepeatedAxes {
+  int count = 0;
+  std::int64_t size[kMostRepeatedAxes];
+  std::int64_t stride[kMostRepeatedAxes];
+};
+// The sum of all copies of each element, in float64: a contiguous array along `kept`. Of float32 or float64 values, and
+// at least one copy.
+struct SumCopiesCall {
+  DType dtype;
+  const void* values;
+  RepeatedAxes copies;
+  RepeatedAxes kept;
+  double* sums;
+};
+void sum_copies(const SumCopiesCall& call, Stream stream);
+
 }  // namespace logloss::LOGLOSS_LEVEL

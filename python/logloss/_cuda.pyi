@@ -61,6 +61,26 @@ def convert(
 def fill(
     dtype: int, n: int, value: float, output: int, *, stream: int, device: int = -1
 ) -> None: ...
+def repeat(
+    dtype: int,
+    n: int,
+    source: int,
+    copies: int,
+    inner: int,
+    output: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
+) -> None: ...
+def sum_copies(
+    dtype: int,
+    shape: list[tuple[int, bool]],
+    values: int,
+    sums: int,
+    *,
+    stream: int = 0,
+    device: int = -1,
+) -> None: ...
 def clear_sum(sum: int, *, stream: int = 0, device: int = -1) -> None: ...
 def class_rows(
     index_type: int,

@@ -110,14 +110,27 @@ class Call:
         return _validate.number(name, value)
 
     def converted(
-        self, operand: Operand, dtype: DType, shape: tuple[int, ...] | None = None, name: str = ""
+        self, operand: Operand, dtype: DType, shape: tuple[int, ...] | None = None
     ) -> Operand:
         """`operand` in another dtype and, if a shape is given, repeated to it."""
         shape = operand.shape if shape is None else shape
         if operand.dtype == dtype and operand.shape == shape:
             return operand
-        result = self.room(shape, dtype)
-        self.convert(operand, result, repetition(name, operand.shape, shape))
+        axes = repetition(operand.shape, shape)
+        pattern = as_kernels_repeat(axes)
+        if pattern is not None or 0 in shape:
+            result = self.room(shape, dtype)
+            self.convert(operand, result, pattern)
+            return result
+        result = self.converted(operand, dtype)
+        inner = 1
+        for n, repeated in reversed(axes):
+            if repeated:
+                source, result = result, self.room((result.size * n,), dtype)
+                number = type_number(dtype)
+                self.run("repeat", number, result.size, source.address, n, inner, result.address)
+            inner *= n
+        result.shape = shape
         return result
 
     def convert(
@@ -146,13 +159,27 @@ class Call:
         return operand
 
     def repeated(
-        self, name: str, weights: Operand | None, shape: tuple[int, ...], dtype: DType
+        self, weights: Operand | None, shape: tuple[int, ...], dtype: DType
     ) -> tuple[int, int, int] | None:
         """Weights as the element-wise kernels take them: (address, count, inner)."""
-        if weights is None or math.prod(shape) == 0:
+        if weights is None or 0 in shape:
             return None
-        count, inner = repetition(name, weights.shape, shape)
-        return self.converted(weights, dtype).address, count, inner
+        pattern = as_kernels_repeat(repetition(weights.shape, shape))
+        if pattern is None:
+            return self.converted(weights, dtype, shape).address, math.prod(shape), 1
+        return self.converted(weights, dtype).address, *pattern
+
+    def summed(self, operand: Operand, shape: tuple[int, ...]) -> Operand:
+        """The sums, in float64, over the copies of each element of an array of `shape`."""
+        result, axes = self.room(shape, FLOAT64), repetition(shape, operand.shape)
+        if operand.size == 0:
+            self.fill(result, 0.0)
+        elif operand.size == result.size:
+            self.convert(operand, result)
+        else:
+            number = type_number(operand.dtype)
+            self.run("sum_copies", number, axes, operand.address, result.address)
+        return result
 
     def upstream(
         self, grad_output: Any, reduction: str, shape: tuple[int, ...]
@@ -243,19 +270,32 @@ def rows_along(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
-def repetition(name: str, shape: tuple[int, ...], full: tuple[int, ...]) -> tuple[int, int]:
-    """(count, inner) such that element j of the repeated array is `value[j // inner % count]`."""
+def repetition(shape: tuple[int, ...], full: tuple[int, ...]) -> list[tuple[int, bool]]:
+    """
+    The axes of an array repeated to `full`: (length, whether it is repeated along it).
+
+    Without those of one element, and neighbours that are alike as one.
+    """
     padded = (1,) * (len(full) - len(shape)) + shape
-    # Axes of length 1 in both do not matter; the others must be kept in one block.
-    axes = [(kept, n) for kept, n in zip(padded, full, strict=True) if n != 1]
-    kept_axes = [i for i, (kept, _) in enumerate(axes) if kept != 1]
-    if not kept_axes:
+    axes: list[tuple[int, bool]] = []
+    for kept, n in zip(padded, full, strict=True):
+        if n == 1:
+            continue
+        repeated = kept == 1
+        before = axes.pop()[0] if axes and axes[-1][1] == repeated else 1
+        axes.append((before * n, repeated))
+    return axes
+
+
+def as_kernels_repeat(axes: list[tuple[int, bool]]) -> tuple[int, int] | None:
+    """
+    (count, inner) such that element j of the repeated array is ``value[j // inner % count]``.
+
+    None where axes are repeated between others.
+    """
+    kept = [i for i, (_, repeated) in enumerate(axes) if not repeated]
+    if not kept:
         return 1, 1
-    first, last = kept_axes[0], kept_axes[-1]
-    if last - first + 1 != len(kept_axes):
-        raise ValueError(
-            f"{name}: got shape {shape} for {full}, expected one that is repeated along leading or "
-            "trailing axes only: others are not broadcast on a device"
-        )
-    inner = math.prod(n for _, n in axes[last + 1 :])
-    return math.prod(n for _, n in axes[first : last + 1]), inner
+    if len(kept) > 1:
+        return None
+    return axes[kept[0]][0], math.prod(n for n, _ in axes[kept[0] + 1 :])

@@ -64,19 +64,28 @@ class Value:
 
 
 class Gradient:
-    """Where a gradient goes: the result, or by way of an array in the dtype of the kernel."""
+    """
+    Where a gradient goes: the result, or by way of an array as the kernel writes it.
 
-    def __init__(self, call: Call, output: Output, dtype: DType, *via: DType) -> None:
-        self._call, self._output, self._via = call, output, via
+    That one has the dtype and the shape that the kernel computes, and is summed over the axes along
+    which the input was repeated.
+    """
+
+    def __init__(self, call: Call, output: Output, dtype: DType, shape: tuple[int, ...]) -> None:
+        self._call, self._output = call, output
         result = output.operand
-        self.computed = result if result.dtype == dtype else call.room(result.shape, dtype)
+        self._repeated = result.shape != shape
+        direct = result.dtype == dtype and not self._repeated
+        self.computed = result if direct else call.room(shape, dtype)
 
-    def finish(self) -> Any:
-        """Convert to the dtype of the input; by way of others where the host does so too."""
+    def finish(self, *, via_float32: bool = False) -> Any:
+        """Sum, and convert to the dtype of the input."""
         result, computed = self._output.operand, self.computed
         if computed is not result:
-            for dtype in self._via:
-                computed = self._call.converted(computed, dtype)
+            if self._repeated:
+                computed = self._call.summed(computed, result.shape)
+            elif via_float32:
+                computed = self._call.converted(computed, FLOAT32)
             self._call.convert(computed, result)
         return self._output.returned
 
@@ -150,7 +159,7 @@ def class_losses(
         value = None
         if want != "gradient":
             value = Value(call, reduction, shape, x.dtype, report)
-        gradient = None if result is None else Gradient(call, result, x.dtype)
+        gradient = None if result is None else Gradient(call, result, x.dtype, given.shape)
         if rows * classes:
             options: dict[str, Any] = {} if value is None else value.options()
             if gradient is not None:
@@ -279,11 +288,6 @@ def element_losses(
     """The binary cross-entropies and kl_div; what is no probability is NaN and reported."""
     with Call(stream, input, target) as call:
         given, y, shape, dtype = element_operands(call, name, input, target, reduction)
-        if want != "value" and given.shape != shape:
-            raise ValueError(
-                f"input: got shape {given.shape}, expected {shape}: a gradient is not summed over "
-                "repeated axes on a device"
-            )
         scale, number, each = 1.0, None, None
         if want == "gradient":
             scale, number, each = call.upstream(grad_output, reduction, shape)
@@ -294,11 +298,11 @@ def element_losses(
         if want != "value":
             result = call.output(out, given, others=(y, w, pos_w, number, each))
         options: dict[str, Any] = {
-            "weight": call.repeated("weight", w, shape, compute),
-            "pos_weight": call.repeated("pos_weight", pos_w, shape, compute),
+            "weight": call.repeated(w, shape, compute),
+            "pos_weight": call.repeated(pos_w, shape, compute),
         }
-        x = call.converted(given, dtype, shape, "input")
-        y = call.converted(y, dtype, shape, "target")
+        x = call.converted(given, dtype, shape)
+        y = call.converted(y, dtype, shape)
         report = None
         if name == "binary_cross_entropy" and x.size:
             words = call.room((cuda().MISFIT_REPORT_BYTES // 8,), UINT64)
@@ -316,9 +320,7 @@ def element_losses(
             options |= value.options()
         gradient = None
         if result is not None:
-            # The host's kernels write float64 gradients to 16 bits by way of float32.
-            via = (FLOAT32,) if (dtype.itemsize, given.dtype.itemsize) == (8, 2) else ()
-            gradient = Gradient(call, result, dtype, *via)
+            gradient = Gradient(call, result, dtype, shape)
             options |= gradient_scale(call, scale, number, None, {"divisor": divisor})
             options["grad_output"] = address(each and call.converted(each, compute))
             options["grad"] = gradient.computed.address
@@ -328,7 +330,9 @@ def element_losses(
                 value.finish({"divisor": divisor})
         elif value is not None:
             value.of_nothing(0.0 if divisor else math.nan)
-        return wanted(value, gradient and gradient.finish())
+        # The host's kernels write float64 gradients to 16 bits by way of float32.
+        via_float32 = dtype.itemsize == 8 and given.dtype.itemsize == 2
+        return wanted(value, gradient and gradient.finish(via_float32=via_float32))
 
 
 def element_operands(
@@ -405,29 +409,21 @@ def pair_losses(
         divisor = divisor_of_pairs(name, full, shape, reduction)
         nothing = math.prod(shape if y is not None else full) == 0
         dtype = common_dtype(a, b)
+        if dtype.itemsize == 2 and not a.shape == b.shape == full:
+            dtype = FLOAT32  # as on the host
         scale, number, each = 1.0, None, None
         if want == "gradient":
             scale, number, each = call.upstream(grad_output, reduction, shape)
         sides: list[Gradient] = []
         if want != "value":
-            for side, operand in (("input1", a), ("input2", b)):
-                if operand.shape != full:
-                    raise ValueError(
-                        f"{side}: got shape {operand.shape}, expected {full}: a gradient is not "
-                        "summed over repeated rows on a device"
-                    )
             outs = _validate.check_pair("out", out) if both_sides else (out, None)
             others = (y, number, each)
             result = call.output(outs[0], a, others=(b, *others))
-            sides.append(Gradient(call, result, dtype))
+            sides.append(Gradient(call, result, dtype, full))
             if both_sides:
                 other = call.output(outs[1], b, others=(a, result.operand, *others))
-                sides.append(Gradient(call, other, dtype))
-        if dtype.itemsize == 2 and not a.shape == b.shape == full:
-            dtype = FLOAT32  # as on the host
-        names = ("input", "target") if y is None else ("input1", "input2")
-        x1 = call.converted(a, dtype, full, names[0])
-        x2 = call.converted(b, dtype, full, names[1])
+                sides.append(Gradient(call, other, dtype, full))
+        x1, x2 = call.converted(a, dtype, full), call.converted(b, dtype, full)
         value = Value(call, reduction, shape, dtype, None) if want != "gradient" else None
         if not nothing:
             rows = rows_along(full, position)
@@ -471,7 +467,7 @@ def embedding_rows(call: Call, input1: Any, input2: Any, target: Any, reduction:
     y = call.numbers("target", target)
     rows = _validate.embedding_rows(a, b, y)
     _validate.check_reduction(reduction)
-    y = call.converted(y, FLOAT64, rows, "target")
+    y = call.converted(y, FLOAT64, rows)
     return a, b, y, (*rows, a.shape[-1]), len(rows)
 
 
