@@ -48,8 +48,6 @@ BUDGETS = (
     Budget("rows_by_part", 80, 16, loads=True, stores=True),
     Budget("rows_by_block.*SoftmaxBackward.*ELb0EEEvT_i", 128, 0, loads=True, stores=True),
     Budget("rows_by_block.*10Divergence.*ELb0EEEvT_i", 128, 64, loads=True),
-    # Pairs of rows beyond block memory are read element by element, in the order of their sums.
-    Budget("rows_by_block.*15CosineEmbedding.*ELb0EEEvT_i", 128, 0),
     Budget("rows_by_block.*ELb0EEEvT_i", 128, 0, loads=True),
     Budget("rows_by_(team|block).*(7Entropy|10Divergence|15CosineEmbedding)I", 96, 192, loads=True),
     Budget("rows_by_(team|block).*CrossEntropyI.*Lb1", 96, 192, loads=True, stores=True),

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/row.h"
 #include "cuda/memory.h"
@@ -75,6 +76,16 @@ LOGLOSS_INLINE Term tile_of(std::int64_t j, std::int64_t n, bool whole, F f) {
 template <class T, int kFields, class F>
 LOGLOSS_INLINE Terms<T, kFields> tile_of_sum(std::int64_t j, std::int64_t n, F f) {
   return tile_of<Terms<T, kFields>>(j, n, sizeof(T) == 4 && n - j >= kTile, f);
+}
+
+// f(x, lanes) of the elements x[k] of the rows `in`, as a function of their position; `in` and f must outlive it.
+template <int kInputs, class S, class F>
+LOGLOSS_INLINE auto at_rows(const S* const (&in)[kInputs], const F& f) {
+  return [&in, &f](std::int64_t j, auto lanes) {
+    const S* x[kInputs];
+    LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) x[k] = in[k] + j;
+    return f(x, lanes);
+  };
 }
 
 // Neighbouring elements of a row.
@@ -164,13 +175,14 @@ struct Block {
   }
 
   // Each team adds as many tiles at a time as there is room for.
+  template <class T, int kFields>
+  static constexpr int kBatch = kTileBytes / static_cast<int>(sizeof(Terms<T, kFields>) * kLanes);
   template <class T, int kFields, class F>
   LOGLOSS_INLINE RowSums<kFields> sum(std::int64_t n, F f) const {
-    constexpr int kBatch = kTileBytes / static_cast<int>(sizeof(Terms<T, kFields>) * kLanes);
-    static_assert(kBatch >= 1);
+    static_assert(kBatch<T, kFields> >= 1);
     Terms<T, kFields>* const noted = static_cast<Terms<T, kFields>*>(tiles);
     TermSums<T, kFields> sums;
-    const int batch = kBatch * teams();
+    const int batch = kBatch<T, kFields> * teams();
     const std::int64_t count = (n + kTile - 1) / kTile;
     for (std::int64_t first = 0; first < count; first += batch) {
       const int here = count - first < batch ? static_cast<int>(count - first) : batch;
@@ -191,6 +203,63 @@ struct Block {
 struct Streaming : Block {
   static constexpr int kBlocksOfTeam = 2;
   unsigned char* room;  // for so many blocks of elements of each team
+
+  // sum_of_rows: a team copies the tiles of its next batch, which are neighbours here, while it adds those of this one.
+  template <class T, int kFields, int kInputs, class S, class F>
+  LOGLOSS_INLINE RowSums<kFields> sum_copied(const S* const (&in)[kInputs], std::int64_t n, F f) const {
+    // What a batch of a team may be, that of each input with its phase in a slice of the room.
+    constexpr int kMost = kInputs == 1 ? kBlock : kBlock / kInputs - kTile;
+    constexpr int kOwn = kBatch<T, kFields> * kTile < kMost ? kBatch<T, kFields> * kTile : kMost;
+    static_assert(kOwn % kTile == 0);
+    constexpr int kRoom = static_cast<int>(staged_bytes<S>(kBlock)), kSlice = kRoom / kInputs / 16 * 16;
+    static_assert(staged_bytes<S>(kOwn) <= kSlice);
+    Terms<T, kFields>* const noted = static_cast<Terms<T, kFields>*>(tiles);
+    TermSums<T, kFields> sums;
+    const S *here[kInputs], *next[kInputs];
+    int half = 0;
+    const auto length_from = [n](std::int64_t start) {
+      const std::int64_t left = n - start;
+      return left < 0 ? 0 : left < kOwn ? static_cast<int>(left) : kOwn;
+    };
+    const auto ask_for = [&](std::int64_t start) {
+      unsigned char* const space = room + (team() * kBlocksOfTeam + half) * kRoom;
+      LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) {
+        next[k] = stage(Team{}, in[k] + start, length_from(start), space + k * kSlice);
+      }
+      half ^= 1;
+    };
+    ask_for(team() * kOwn);
+    for (std::int64_t first = 0; first < n; first += teams() * kOwn) {
+      const std::int64_t start = first + team() * kOwn;
+      const int length = length_from(start);
+      LOGLOSS_UNROLL for (int k = 0; k < kInputs; ++k) here[k] = next[k];
+      finish_copies();
+      sync_team();
+      ask_for(start + teams() * kOwn);
+      LOGLOSS_ROLLED for (int j = 0; j < length; j += kTile) {
+        noted[(team() * (kOwn / kTile) + j / kTile) * kLanes + lane_of_team()] =
+            tile_of_sum<T, kFields>(j, length, at_rows(here, f));
+      }
+      sync_block();
+      if (team() == 0) {
+        const std::int64_t left = n - first;
+        const int count = static_cast<int>(((left < teams() * kOwn ? left : teams() * kOwn) + kTile - 1) / kTile);
+        for (int i = 0; i < count; ++i) sums.add(noted[i * kLanes + lane_of_team()]);
+      }
+      sync_block();
+    }
+    return once([&] { return totals(sums); });
+  }
 };
+
+// The sums over rows of the terms f(x, lanes) of the elements that begin at x[k] in row k.
+template <class T, int kFields, class Crew, int kInputs, class S, class F>
+LOGLOSS_INLINE RowSums<kFields> sum_of_rows(const Crew& crew, const S* const (&in)[kInputs], std::int64_t n, F f) {
+  if constexpr (std::is_same_v<Crew, Streaming>) {
+    return crew.template sum_copied<T, kFields>(in, n, f);
+  } else {
+    return crew.template sum<T, kFields>(n, at_rows(in, f));
+  }
+}
 
 }  // namespace logloss::LOGLOSS_LEVEL

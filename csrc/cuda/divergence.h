@@ -72,8 +72,8 @@ struct Entropy {
     const std::int64_t row = rows.first + i;
     const S* const in[1] = {rows.row(0, i)};
     if (value) {
-      const RowSums<1> sum = crew.template sum<double, 1>(shape.classes, [&](std::int64_t j, auto lanes) {
-        const Vec<T> p = load(in[0] + j, lanes, T(0));
+      const RowSums<1> sum = sum_of_rows<double, 1>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+        const Vec<T> p = load(x[0], lanes, T(0));
         const Vec<double> wide_p = widen(p);
         return Terms<double, 1>{{wide_p * clear(wide_p == Vec<double>(0.0), wide_log(p))}};
       });
@@ -91,9 +91,9 @@ struct Entropy {
                                  const RowSoftmax<T>& softmax) const {
     const std::int64_t row = rows.first + i;
     const S* const in[1] = {rows.row(0, i)};
-    const RowSums<1> sum = crew.template sum<double, 1>(shape.classes, [&](std::int64_t j, auto lanes) {
-      const Vec<T> x = load(in[0] + j, lanes, -kInfinity<T>);
-      const Vec<double> minus_log = softmax.minus_log(x), p = softmax.probability(x);
+    const RowSums<1> sum = sum_of_rows<double, 1>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+      const Vec<T> value = load(x[0], lanes, -kInfinity<T>);
+      const Vec<double> minus_log = softmax.minus_log(value), p = softmax.probability(value);
       return Terms<double, 1>{{p * clear(p == Vec<double>(0.0), minus_log)}};
     });
     const double entropy = sum.field[0] / RowSoftmax<T>::kOne;
@@ -142,7 +142,7 @@ struct Divergence {
     for (int i = 0; i < rows.count; ++i) {
       const RowSoftmax<T> q = numbers.input[i], p = numbers.target[i];
       const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
-      const double divergence = want_loss || target_grad ? divergence_of_row(crew, in[0], q, in[1], p) : 0.0;
+      const double divergence = want_loss || target_grad ? divergence_of_row(crew, in, q, p) : 0.0;
       const std::int64_t row = rows.first + i;
       if (want_loss && crew.first_thread()) losses.put(row, static_cast<T>(divergence), sum);
       if (input_grad || target_grad) write_gradients(crew, row, in, q, p, divergence);
@@ -151,10 +151,10 @@ struct Divergence {
 
  private:
   template <class Crew>
-  LOGLOSS_INLINE double divergence_of_row(const Crew& crew, const S* x, const RowSoftmax<T>& q, const S* t,
+  LOGLOSS_INLINE double divergence_of_row(const Crew& crew, const S* const (&in)[2], const RowSoftmax<T>& q,
                                           const RowSoftmax<T>& p) const {
-    const RowSums<2> sums = crew.template sum<double, 2>(shape.classes, [&](std::int64_t j, auto lanes) {
-      const ClassPair pair(p, load(t + j, lanes, -kInfinity<T>), q, load(x + j, lanes, -kInfinity<T>));
+    const RowSums<2> sums = sum_of_rows<double, 2>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+      const ClassPair pair(p, load(x[1], lanes, -kInfinity<T>), q, load(x[0], lanes, -kInfinity<T>));
       return Terms<double, 2>{{pair.terms.divergence, pair.terms.linear}};
     });
     const DivergenceTerms<double> sum{sums.field[0] / kOne, sums.field[1] / kOne};
@@ -233,13 +233,13 @@ struct CosineEmbedding {
   static constexpr double kDown = 0x1p-600;
 
   template <class Lanes>
-  static LOGLOSS_INLINE Vec<double> scaled(const S* row, std::int64_t j, Lanes lanes, double scale) {
-    return widen(load(row + j, lanes, T(0))) * Vec<double>(scale);
+  static LOGLOSS_INLINE Vec<double> scaled(const S* x, Lanes lanes, double scale) {
+    return widen(load(x, lanes, T(0))) * Vec<double>(scale);
   }
   template <class Crew>
   LOGLOSS_INLINE CosineSums measure(const Crew& crew, const S* const (&in)[2], double scale_a, double scale_b) const {
-    const RowSums<3> sums = crew.template sum<double, 3>(shape.classes, [&](std::int64_t j, auto lanes) {
-      const Vec<double> a = scaled(in[0], j, lanes, scale_a), b = scaled(in[1], j, lanes, scale_b);
+    const RowSums<3> sums = sum_of_rows<double, 3>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+      const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
       return Terms<double, 3>{{a * b, a * a, b * b}};
     });
     return {sums.field[0], sums.field[1], sums.field[2]};
@@ -250,8 +250,8 @@ struct CosineEmbedding {
     const double value = cosine.value();
     if (!(value > 0.5)) return 1.0 - value;
     const Vec<double> minus_ratio(-(cosine.length_a() / cosine.length_b()));
-    const RowSums<2> sums = crew.template sum<double, 2>(shape.classes, [&](std::int64_t j, auto lanes) {
-      const Vec<double> a = scaled(in[0], j, lanes, scale_a), b = scaled(in[1], j, lanes, scale_b);
+    const RowSums<2> sums = sum_of_rows<double, 2>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+      const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
       const Vec<double> difference = fma(minus_ratio, b, a);
       return Terms<double, 2>{{difference * difference, difference * a}};
     });

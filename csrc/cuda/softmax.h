@@ -97,9 +97,10 @@ struct SoftmaxBackward {
     const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
     double factor = 1.0;
     for (int i = 0; logarithm && i < rows.count; ++i) {
-      const S* const g = rows.row(1, i);
-      const RowSums<1> sum = crew.template sum<T, 1>(
-          shape.classes, [&](std::int64_t j, auto lanes) { return Terms<T, 1>{{load(g + j, lanes, T(0))}}; });
+      const S* const g[1] = {rows.row(1, i)};
+      const RowSums<1> sum = sum_of_rows<T, 1>(crew, g, shape.classes, [&](const S* const* x, auto lanes) {
+        return Terms<T, 1>{{load(x[0], lanes, T(0))}};
+      });
       if (own.is(i)) factor = 0.0 - sum.field[0];
     }
     const SoftmaxScale<T> scale = crew.once([&] {
@@ -122,9 +123,9 @@ struct SoftmaxBackward {
       });
       return;
     }
-    const RowSums<1> sum = crew.template sum<double, 1>(shape.classes, [&](std::int64_t j, auto lanes) {
-      const Vec<double> s = widen(scaled_softmax(load(in[0] + j, lanes, T(0))));
-      return Terms<double, 1>{{widen(load(in[1] + j, lanes, T(0))) * s}};
+    const RowSums<1> sum = sum_of_rows<double, 1>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+      const Vec<double> s = widen(scaled_softmax(load(x[0], lanes, T(0))));
+      return Terms<double, 1>{{widen(load(x[1], lanes, T(0))) * s}};
     });
     const double dot = sum.field[0];
     const T dot_high = static_cast<T>(dot);
