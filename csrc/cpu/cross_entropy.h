@@ -56,8 +56,8 @@ class CrossEntropyKernel {
     }
     stats_.clear_group(first);
     for (int row = first; row < batch_.rows && row < first + kLanes; ++row) {
-      if (!target_.ignored(row))
-        stats_.set(row, with_term(row, [&](auto term) { return sweeps_.row_stats(row, term); }));
+      if (target_.ignored(row)) continue;
+      stats_.set(row, with_term(row, [&](auto term) { return sweeps_.row_stats(row, term); }));
     }
   }
 
@@ -138,13 +138,13 @@ class CrossEntropyKernel {
     const auto write_row = [&](int row) { write_grad(writer, scale, row); };
     if (plain()) {
       for_each_row_or_group(rows_, write_row, [&](int first) { writer.write_softmax_group(first, scale); });
-      write_grad_at_targets(target_grad);
     } else {
       for (int row = 0; row < batch_.rows; ++row) write_row(row);
-      if (batch_.target) write_grad_at_targets(target_grad);
     }
+    if (batch_.target) write_grad_at_targets(target_grad);
   }
 
+  // And zeros where a group was written with ignored rows in it.
   void write_grad_at_targets(const PerRow<T>& target_grad) {
     for (int row = 0; row < batch_.rows; ++row) {
       S* grad = static_cast<S*>(batch_.grad[row]);
@@ -158,7 +158,7 @@ class CrossEntropyKernel {
   }
 
   void write_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row) const {
-    if (batch_.target && target_.ignored(row)) return writer.write_zeros(row);
+    if (target_.ignored(row)) return writer.write_zeros(row);
     with_term(row, [&](auto term) {
       if constexpr (decltype(term)::kPresent) {
         write_linear_grad(writer, scale, row, term, static_cast<T>(-grad_scale_of(batch_, row) * uniform()));
