@@ -13,6 +13,10 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+# Logits and the classes of their rows.
+X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
+TARGET = np.array([0, 3, 1])
+
 CUDA, MANAGED = 2, 13
 BFLOAT = 4
 _CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
@@ -223,3 +227,8 @@ class Stream:
             self.cuda_stream = handle
         else:
             self.ptr = handle
+
+
+def notes(emulated: Any, *kinds: str) -> list[tuple[Any, ...]]:
+    """(what, current device, stream, stream waited for) of those kinds, in order."""
+    return [note for note in emulated.take_notes() if note[0] in kinds]
