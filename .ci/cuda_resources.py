@@ -41,7 +41,7 @@ class Budget:
 
 # The first that fits counts. 96 registers keep two blocks of 320 threads on a multiprocessor, or
 # five of 128; 128 keep four of 128, 80 three of 256, 64 four. What is spilled are numbers of pairs
-# of rows, and of rows with coefficients, that wait for the end of a sweep.
+# of rows, of rows with coefficients and of rows of float64 that wait for the end of a sweep.
 BUDGETS = (
     Budget("rows_by_part.*9LogSumExpI", 80, 0),
     Budget("9LogSumExpI", 96, 0, loads=True),
@@ -51,8 +51,10 @@ BUDGETS = (
     Budget("rows_by_block.*ELb0EEEvT_i", 128, 0, loads=True),
     Budget("rows_by_(team|block).*(7Entropy|10Divergence|15CosineEmbedding)I", 96, 192, loads=True),
     Budget("rows_by_(team|block).*CrossEntropyI.*Lb1", 96, 192, loads=True, stores=True),
+    Budget("rows_by_team.*CrossEntropyId", 96, 64, loads=True, stores=True),
     Budget("rows_by_(team|block)", 96, 0, loads=True, stores=True),
     Budget("sweep_chunks.*NoTerms", 96, 0, loads=True),
+    Budget("join_chunks.*ProbabilityTermsId", 96, 256, loads=True),
     Budget("(sweep|join)_chunks", 96, 192, loads=True),
     Budget("(elements|map)_kernel", 64, 0, loads=True, stores=True),
     Budget("nll_", 48, 0),
