@@ -12,7 +12,8 @@ import pytest
 
 import logloss
 import reference as ref
-from grid import CLASSES, DEVIATIONS, NO_FMA, assert_cancelling, cell, promised
+from grid import CLASSES, DEVIATIONS, NO_FMA, NO_FMA_ULPS, assert_cancelling, cell, promised
+from logloss import _core
 from ulp import Array, assert_ulp, ulp
 
 INF, NAN = np.inf, np.nan
@@ -167,6 +168,26 @@ def test_documented_limits() -> None:
     wide_row = np.array([3e38, -3e38, 0], f32)
     np.testing.assert_array_equal(logloss.log_softmax(wide_row), f32([0, -INF, -3e38]))
     np.testing.assert_array_equal(logloss.softmax(wide_row), [1, 0, 0])
+
+
+@pytest.mark.parametrize("level", _core.available_isas())
+def test_products_halfway_between_integers(level: str) -> None:
+    """A product x log2(e) that is rounded to float32 may lie halfway: the sweep that finds the sum
+    and the one that writes must take the same integer, whatever the largest element is.
+    """
+    near = ((np.arange(-40, 40) + 0.5) * np.log(2)).astype(np.float32)
+    candidates = near + np.spacing(near) * np.arange(-2, 3, dtype=np.float32)[:, None]
+    halves = candidates[np.abs(candidates * np.float32(np.log2(np.e))) % 1 == 0.5]
+    assert halves.size >= 64
+    x = np.tile(halves, (40, 3))
+    x[:, 0] = 31 + np.arange(40) * np.float32(0.4)
+    before = _core.isa()
+    _core.testing.select_isa(level)
+    try:
+        actual = logloss.softmax(x)
+    finally:
+        _core.testing.select_isa(before)
+    assert_ulp(actual, ref.softmax(x), NO_FMA_ULPS if level == "portable" else 3)
 
 
 def test_logsumexp_gradient_at_infinities_is_the_limit(dtype: np.dtype[Any]) -> None:

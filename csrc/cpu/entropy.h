@@ -7,25 +7,36 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// log p, in float64: -inf at 0, NaN below.
+// The logarithm of probabilities p in two parts: -inf at 0, NaN below.
 template <class T>
-LOGLOSS_INLINE Vec<double> wide_log(Vec<T> p) {
-  return log_edges(widen(p), widen(log_pair(p)));
+LOGLOSS_INLINE VecPair<T> log_of_probability(Vec<T> p) {
+  const VecPair<T> log_p = log_pair(p);
+  return {log_edges(p, log_p.high), log_p.low};
+}
+// -p log p; p = 0 adds nothing.
+template <class T>
+LOGLOSS_INLINE Vec<T> entropy_term(Vec<T> p) {
+  const VecPair<T> log_p = log_of_probability(p);
+  const Vec<T> zero(T(0)), minus_p = zero - p;
+  return clear(p == zero, fma(minus_p, log_p.low, minus_p * log_p.high));
+}
+// log p + 1, which keeps its digits where it is small.
+template <class T>
+LOGLOSS_INLINE Vec<T> log_plus_one(Vec<T> p) {
+  const VecPair<T> log_p = log_of_probability(p);
+  return (log_p.high + Vec<T>(T(1))) + log_p.low;
 }
 
-// H = -sum p log p; p = 0 adds nothing.
+// H = -sum p log p
 template <class S>
 void entropy(const RowValueBatch& batch) {
   using T = compute_t<S>;
-  const Vec<double> zero(0.0);
   for (int row = 0; row < batch.rows; ++row) {
     const S* probs = static_cast<const S*>(batch.input[row]);
-    const double sum = sum_row<double>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      const Vec<T> p = load(probs + j, lanes, T(0));
-      const Vec<double> wide_p = widen(p);
-      return wide_p * clear(wide_p == zero, wide_log(p));
+    const double sum = sum_row<T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+      return entropy_term(load(probs + j, lanes, T(0)));
     });
-    batch.value[row] = rounded<S>(0.0 - sum);
+    batch.value[row] = rounded<S>(sum);
   }
 }
 
@@ -33,57 +44,126 @@ void entropy(const RowValueBatch& batch) {
 template <class S>
 void entropy_backward(const RowValueBatch& batch) {
   using T = compute_t<S>;
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   for (int row = 0; row < batch.rows; ++row) {
-    const S* probs = static_cast<const S*>(batch.input[row]);
-    S* grad = static_cast<S*>(batch.output[row]);
-    const Vec<double> factor(-batch.grad_output[row]);
-    for_each_vector(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      const Vec<double> log_p = wide_log(load(probs + j, lanes, T(1)));
-      store(grad + j, lanes, narrow<T>((log_p + Vec<double>(1.0)) * factor));
-    });
+    const Vec<T> factor(static_cast<T>(-batch.grad_output[row]));
+    writer.write(row, [&](std::int64_t, auto, Vec<T> p) LOGLOSS_INLINE_LAMBDA { return log_plus_one(p) * factor; });
   }
 }
 
-// H = sum p (-log p), all terms >= 0, of softmax(input).
+// The entropy of p = softmax(x), from terms of which none is negative: formed and added in T, as the exponentials are.
+// With e_j = e^(x_j - shift), scaled as in RowStats, and their sum S,
+//   H = Q + log(S / e_max), Q = (sum_j e_j (max - x_j)) / S, and -log p_j - H = (max - x_j) - Q.
+template <class T>
+class EntropyOfRows {
+ public:
+  LOGLOSS_INLINE void set_group(const BatchStats<T>& stats, int first) {
+    max_.set_group(first, narrow<T>(stats.max.group(first)));
+    shift_.set_group(first, narrow<T>(stats.shift.group(first)));
+    exponent_.set_group(first, narrow<T>(stats.exponent.group(first)));
+    sum_.set_group(first, stats.sum(first).high);
+    log_rest_.set_group(first, stats.rounded_log_rest(first));
+  }
+
+  class Row {
+   public:
+    LOGLOSS_INLINE Row(const EntropyOfRows& rows, int row)
+        : exp_(Vec<T>(rows.exponent_[row])),
+          max_(rows.max_[row]),
+          shift_(rows.shift_[row]),
+          sum_(rows.sum_[row]),
+          log_rest_(rows.log_rest_[row]) {}
+
+    LOGLOSS_INLINE Vec<T> below_max(Vec<T> x) const { return max_ - x; }
+    // e (max - x)
+    LOGLOSS_INLINE Vec<T> term(Vec<T> x) const {
+      const Vec<T> e = exp_(x - shift_);
+      return e * clear(e == Vec<T>(T(0)), below_max(x));
+    }
+    LOGLOSS_INLINE double quotient(double sum_of_terms) const { return sum_of_terms / sum_; }
+    LOGLOSS_INLINE double entropy(double sum_of_terms) const { return quotient(sum_of_terms) + log_rest_; }
+
+   private:
+    ScaledExp<T> exp_;
+    Vec<T> max_, shift_;
+    double sum_, log_rest_;
+  };
+
+ private:
+  PerRow<T> max_, shift_, exponent_;
+  PerRow<double> sum_, log_rest_;
+};
+
+// dx = g p ((max - x) - Q), from p times what its factor asks for. A Q that T could not hold is that of a row where one
+// class has nearly all of p: there the difference is taken times 2^64.
+template <class T>
+class EntropyGradient {
+ public:
+  LOGLOSS_INLINE EntropyGradient(double quotient, const typename FactorOfSoftmax<T>::Row& factor)
+      : unit_(T(quotient < kSmall ? kUnit : 1.0)), factor_(factor) {
+    const double minus_quotient = quotient < kSmall ? -quotient * kUnit : -quotient;
+    const T high = static_cast<T>(minus_quotient);
+    minus_high_ = Vec<T>(high);
+    minus_low_ = Vec<T>(static_cast<T>(minus_quotient - static_cast<double>(high)));
+    factor_.divide(unit_);
+  }
+  LOGLOSS_INLINE Vec<T> operator()(Vec<T> p, Vec<T> below_max) const {
+    const Vec<T> excess = fma(below_max, unit_, minus_high_) + minus_low_;
+    return factor_(p * clear(p == Vec<T>(T(0)), excess));
+  }
+
+ private:
+  static constexpr double kSmall = 0x1p-40, kUnit = 0x1p64;
+  Vec<T> unit_, minus_high_, minus_low_;
+  typename FactorOfSoftmax<T>::Row factor_;
+};
+
 template <class S>
-inline double entropy_of_row(const RowSoftmax<compute_t<S>>& softmax, const S* x, std::int64_t classes) {
+inline double sum_of_entropy_terms(const S* x, std::int64_t classes,
+                                   const typename EntropyOfRows<compute_t<S>>::Row& of) {
   using T = compute_t<S>;
-  const double sum = sum_row<double>(classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const Vec<T> value = load(x + j, lanes, -kInfinity<T>);
-    const Vec<double> minus_log = softmax.minus_log(value);
-    const Vec<double> p = softmax.probability(value);
-    return p * clear(p == Vec<double>(0.0), minus_log);
-  });
-  return sum / RowSoftmax<T>::kOne;
+  return sum_row<T>(classes, [&](std::int64_t j, auto lanes)
+                                 LOGLOSS_INLINE_LAMBDA { return of.term(load(x + j, lanes, -kInfinity<T>)); });
 }
 
 template <class S>
 void entropy_with_logits(const RowValueBatch& batch) {
-  const SoftmaxOfRows<compute_t<S>> softmaxes(batch_stats<S>(batch));
+  using T = compute_t<S>;
+  const BatchStats<T> stats = batch_stats<S>(batch);
+  EntropyOfRows<T> entropies;
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { entropies.set_group(stats, first); });
   for (int row = 0; row < batch.rows; ++row) {
+    const typename EntropyOfRows<T>::Row of(entropies, row);
     const S* x = static_cast<const S*>(batch.input[row]);
-    batch.value[row] = rounded<S>(entropy_of_row(softmaxes[row], x, batch.classes));
+    batch.value[row] = rounded<S>(of.entropy(sum_of_entropy_terms(x, batch.classes, of)));
   }
 }
 
-// dx = g p (-log p - H)
 template <class S>
 void entropy_with_logits_backward(const RowValueBatch& batch) {
   using T = compute_t<S>;
-  const SoftmaxOfRows<compute_t<S>> softmaxes(batch_stats<S>(batch));
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
+  EntropyOfRows<T> entropies;
+  SoftmaxScale<T> scale;
+  FactorOfSoftmax<T> factors;
+  PerRow<double> grad;
+  for (int row = 0; row < batch.rows; ++row) grad[row] = batch.grad_output[row];
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+    entropies.set_group(stats, first);
+    scale.set_group(stats, first, factors.set_group(first, grad.group(first)));
+  });
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   for (int row = 0; row < batch.rows; ++row) {
-    const S* x = static_cast<const S*>(batch.input[row]);
-    S* grad = static_cast<S*>(batch.output[row]);
-    const RowSoftmax<T> softmax = softmaxes[row];
-    const Vec<double> entropy(entropy_of_row(softmax, x, batch.classes));
-    const Vec<double> factor(batch.grad_output[row]), one(1.0 / RowSoftmax<T>::kOne);
-    for_each_vector(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      const Vec<T> value = load(x + j, lanes, -kInfinity<T>);
-      const Vec<double> minus_log = softmax.minus_log(value);
-      const Vec<double> p = softmax.probability(value);
-      const Vec<double> excess = clear(p == Vec<double>(0.0), minus_log - entropy);
-      store(grad + j, lanes, narrow<T>(p * excess * factor * one));
-    });
+    const typename EntropyOfRows<T>::Row of(entropies, row);
+    const S* x = rows.row(row);
+    const EntropyGradient<T> gradient(of.quotient(sum_of_entropy_terms(x, batch.classes, of)),
+                                      typename FactorOfSoftmax<T>::Row(factors, row));
+    writer.write_softmax(row, stats, scale,
+                         [&](const auto& softmax, const auto& parts, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+                           return gradient(softmax(parts), of.below_max(load(x + j, lanes, T(0))));
+                         });
   }
 }
 

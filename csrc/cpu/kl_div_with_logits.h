@@ -14,31 +14,117 @@ LOGLOSS_INLINE WideTerms operator+(const WideTerms& a, const WideTerms& b) {
   return {a.divergence + b.divergence, a.linear + b.linear};
 }
 
-// One vector of classes; everything is times RowSoftmax::kOne.
+// e^x = scale (1 + r + curve) for x <= 0, by e^r = 1 + r + r^2 q(r); where no multiple of ln 2 is taken off, r is x.
+// NaN is kept; below -kFar it is e^-kFar, which is nothing beside 1.
+template <class Series>
+class Fall {
+ public:
+  static constexpr double kFar = 708.0;
+
+  LOGLOSS_INLINE explicit Fall(Vec<double> x) {
+    x = max(Vec<double>(-kFar), x);
+    n_ = round_to_integer(x * Vec<double>(ExpConstants<double>::kLog2e));
+    r_ = minus_multiple_of_ln2(x, n_);
+    curve_ = (r_ * r_) * polynomial<Series>(r_);
+    scale_ = power_of_two(n_);
+  }
+  LOGLOSS_INLINE Mask<double> unreduced() const { return n_ == Vec<double>(0.0); }
+  LOGLOSS_INLINE Vec<double> value() const { return fma(scale_, r_ + curve_, scale_); }
+  LOGLOSS_INLINE Vec<double> minus_one() const { return fma(scale_, r_ + curve_, scale_ - Vec<double>(1.0)); }
+  // e^x - 1 - x
+  LOGLOSS_INLINE Vec<double> above_tangent(Vec<double> x) const { return select(unreduced(), curve_, minus_one() - x); }
+
+ private:
+  Vec<double> n_, r_, curve_, scale_;
+};
+
+// p and q of one vector of classes, times RowSoftmax::kOne.
+template <class T>
+struct ProbabilityPair;
+
+// The larger one is computed, as exactly as its result in float needs; the smaller one is e^-|log p - log q| of it.
+template <>
+struct ProbabilityPair<float> {
+  using Series = ShortExpSeries;
+  Mask<double> no_target;  // p is 0
+  Vec<double> top;
+
+  LOGLOSS_INLINE ProbabilityPair(const RowSoftmax<float>& target, Vec<float> t, const RowSoftmax<float>& input,
+                                 Vec<float> x) {
+    const Vec<double> zero(0.0), minus_log_p = target.minus_log(t);
+    no_target = Vec<double>(kNothing) < minus_log_p;
+    top = Fall<Series>(max(zero - minus_log_p, zero - input.minus_log(x))).value();
+  }
+  LOGLOSS_INLINE Vec<double> p(Mask<double> input_larger, Vec<double> ratio) const {
+    return clear(no_target, select(input_larger, top * ratio, top));
+  }
+  LOGLOSS_INLINE Vec<double> larger(Mask<double>) const { return top; }
+  // What was found by way of |log p - log q|, or else by the other way where p and q are not nearly equal.
+  template <class F>
+  LOGLOSS_INLINE Vec<double> exactly(Mask<double>, Vec<double> by_ratio, F) const {
+    return by_ratio;
+  }
+
+ private:
+  static constexpr double kNothing = 745.0;  // e^-kNothing is the last that float64 can tell from 0
+};
+
+// Both are computed: the logarithm of their ratio is not known as exactly as they are.
+template <>
+struct ProbabilityPair<double> {
+  using Series = ExpConstants<double>;
+  Mask<double> no_target;
+  Vec<double> of_target, of_input;
+
+  LOGLOSS_INLINE ProbabilityPair(const RowSoftmax<double>& target, Vec<double> t, const RowSoftmax<double>& input,
+                                 Vec<double> x)
+      : of_target(target.probability(t)), of_input(input.probability(x)) {
+    no_target = of_target == Vec<double>(0.0);
+  }
+  LOGLOSS_INLINE Vec<double> p(Mask<double>, Vec<double>) const { return of_target; }
+  LOGLOSS_INLINE Vec<double> larger(Mask<double> input_larger) const {
+    return select(input_larger, of_input, of_target);
+  }
+  template <class F>
+  LOGLOSS_INLINE Vec<double> exactly(Mask<double> near, Vec<double> by_ratio, F otherwise) const {
+    return select(near, by_ratio, otherwise(of_target, of_input));
+  }
+};
+
+// One vector of classes; everything is times RowSoftmax::kOne. With d = log p - log q and the larger of p and q no
+// nearly equal numbers are subtracted:
+//   q - p       = larger (e^-|d| - 1), or its negative where q is the larger,
+//   q - p + p d = larger (e^-|d| - 1 + |d|), or there larger (|d| (1 - e^-|d|) - (e^-|d| - 1 + |d|)).
 struct ClassPair {
-  Vec<double> p, q;
+  Vec<double> p;
   WideTerms terms;
   Vec<double> gradient;  // q - p
 
   template <class T>
   LOGLOSS_INLINE ClassPair(const RowSoftmax<T>& target, Vec<T> t, const RowSoftmax<T>& input, Vec<T> x) {
+    using Pair = ProbabilityPair<T>;
+    using DistanceFall = Fall<typename Pair::Series>;
     const Vec<double> zero(0.0);
-    p = target.probability(t);
-    q = input.probability(x);
-    const Vec<double> d = clear(p == zero, target.log_ratio(t, input, x));
+    const Pair pair(target, t, input, x);
+    // Of a class that only the input has, q - p is q.
+    const Vec<double> d = select(pair.no_target, Vec<double>(-DistanceFall::kFar), target.log_ratio(t, input, x));
+    const auto input_larger = d < zero;
+    const Vec<double> minus_distance = zero - max(zero - d, d);
+    const DistanceFall fall(minus_distance);
+    const Vec<double> excess = fall.above_tangent(minus_distance), larger = pair.larger(input_larger);
+    const Vec<double> step = larger * fall.minus_one();
+    const Vec<double> difference =
+        pair.exactly(fall.unreduced(), select(input_larger, zero - step, step),
+                     [](Vec<double> p, Vec<double> q) LOGLOSS_INLINE_LAMBDA { return q - p; });
+    p = pair.p(input_larger, fall.value());
     const Vec<double> linear = p * d;
-    const Vec<double> difference = q - p;
-    // e^-d - 1 + d by its series, to the last digit of small d.
-    const Vec<double> series = p * (d * d) * polynomial<ExpConstants<double>>(zero - d);
-    const Vec<double> bound(kSeriesBound);
-    const auto select_near = [&](Vec<double> near, Vec<double> far)
-                                 LOGLOSS_INLINE_LAMBDA { return select(max(d, zero - d) < bound, near, far); };
-    terms = {select_near(select(p == zero, q, series), difference + linear), linear};
-    gradient = select_near(select(p == zero, q, series - linear), difference);
+    const Vec<double> of_input = fma(minus_distance, fall.minus_one(), zero - excess);
+    terms.divergence =
+        pair.exactly(fall.unreduced(), larger * select(input_larger, of_input, excess),
+                     [&](Vec<double>, Vec<double>) LOGLOSS_INLINE_LAMBDA { return difference + linear; });
+    terms.linear = linear;
+    gradient = select(d == d, difference, Vec<double>(__builtin_nan("")));  // of several NaN not any one
   }
-
- private:
-  static constexpr double kSeriesBound = 0.34;  // within ln 2 / 2, for which the coefficients are made
 };
 
 template <class S>

@@ -190,6 +190,14 @@ class BatchStats {
   int rows_;
 };
 
+// floor(log2 |a|) of normal numbers; what is below or above their exponents for 0, subnormals, infinities and NaN.
+LOGLOSS_INLINE Vec<double> exponent_of(Vec<double> a) {
+  using F = FloatFormat<double>;
+  const Vec<double> magnitude = and_bits(a, 0x7ff0000000000000);
+  const Vec<double> biased = or_bits(shift_right_bits<F::kFraction>(magnitude), F::kTwoToFractionBits);
+  return biased - Vec<double>(F::kTwoToFraction + F::kBias);
+}
+
 // factor / S times e^(x - shift) for every element of a row: softmax for the factor 1.
 //
 // The factor is brought near 2^kGuard, its power of two moved into the exponent of e^x: then no product is flushed
@@ -278,19 +286,51 @@ class SoftmaxScale {
   static constexpr double kSmallestPower = sizeof(T) == 4 ? -60.0 : -500.0;
   static constexpr double kLargestPower = sizeof(T) == 4 ? 500.0 : 1000.0;
 
-  // floor(log2 |a|) of normal numbers; anything for 0, infinities and NaN.
-  static LOGLOSS_INLINE Vec<double> exponent_of(Vec<double> a) {
-    using F = FloatFormat<double>;
-    const Vec<double> magnitude = and_bits(a, 0x7ff0000000000000);
-    const Vec<double> biased = or_bits(shift_right_bits<F::kFraction>(magnitude), F::kTwoToFractionBits);
-    return biased - Vec<double>(F::kTwoToFraction + F::kBias);
-  }
   static LOGLOSS_INLINE Vec<double> clamp(Vec<double> power) {
     const Vec<double> above = max(Vec<double>(kSmallestPower), power);
     return select(above < Vec<double>(kLargestPower), above, Vec<double>(kLargestPower));
   }
 
   PerRow<T> exponent_, shift_, high_, low_;
+};
+
+// The factors g of rows, for products g softmax(x) v that are rounded once, subnormal ones too: the softmax is computed
+// times a power of two that keeps the digits of what remains, then multiplied by v, a number near 1, and a power of
+// two.
+template <class T>
+class FactorOfSoftmax {
+ public:
+  // Returns by what the softmax is to be multiplied.
+  LOGLOSS_INLINE Vec<double> set_group(int first, Vec<double> g) {
+    const Vec<double> zero(0.0), limit(kMostUp);
+    const Vec<double> exponent = exponent_of(g), above_one = max(zero, exponent);
+    const Vec<double> up = select(above_one < limit, above_one, limit);
+    const Vec<double> down = max(Vec<double>(kSmallestPower), exponent - up - Vec<double>(kDigits));
+    number_.set_group(first,
+                      narrow<T>((g * power_of_two(zero - down)) * power_of_two(zero - up - Vec<double>(kDigits))));
+    power_.set_group(first, narrow<T>(power_of_two(down)));
+    return power_of_two(up + Vec<double>(kDigits));
+  }
+
+  class Row {
+   public:
+    LOGLOSS_INLINE Row(const FactorOfSoftmax& factors, int row)
+        : number_(factors.number_[row]), power_(factors.power_[row]) {}
+    // For a v that was multiplied by a power of two.
+    LOGLOSS_INLINE void divide(Vec<T> power) { number_ = number_ / power; }
+    // Of the softmax times what set_group returned, times v.
+    LOGLOSS_INLINE Vec<T> operator()(Vec<T> product) const { return product * number_ * power_; }
+
+   private:
+    Vec<T> number_, power_;
+  };
+
+ private:
+  // 2^kDigits is the most for which what the sweep kept serves where g <= 1; see SoftmaxScale::takes_kept.
+  static constexpr double kDigits = sizeof(T) == 4 ? 24.0 : 64.0;
+  static constexpr double kMostUp = sizeof(T) == 4 ? 64.0 : 512.0;
+  static constexpr double kSmallestPower = sizeof(T) == 4 ? -126.0 : -1022.0;
+  PerRow<T> number_, power_;
 };
 
 // The softmax of one row and its logarithm in float64, as accurate as the row's statistic.

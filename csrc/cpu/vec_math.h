@@ -235,19 +235,27 @@ class ScaledExp {
   template <class Series = ExpConstants<T>>
   LOGLOSS_INLINE Parts parts(Vec<T> x) const {
     x = max(lowest_, x);
-    const Vec<T> rounded = fma(x, Vec<T>(ExpConstants<T>::kLog2e), round_);
+    const Vec<T> rounded = nearest(x);
     return {shift_left_bits<F::kFraction>(rounded), exp_m1_by<Series>(minus_multiple_of_ln2(x, rounded - round_))};
   }
   static LOGLOSS_INLINE Vec<T> value(const Parts& e) { return fma(e.scale, e.m1, e.scale); }
   LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return value(parts(x)); }
   // Parts::scale alone.
   LOGLOSS_INLINE Vec<T> scale(Vec<T> x) const {
-    return shift_left_bits<F::kFraction>(fma(max(lowest_, x), Vec<T>(ExpConstants<T>::kLog2e), round_));
+    return shift_left_bits<F::kFraction>(nearest(max(lowest_, x)));
   }
 
  private:
   using F = FloatFormat<T>;
   static constexpr T kLn2 = T(0x1.62e42fefa39efp-1);
+
+  // The integer nearest to x log2 e, above round_. No x has a product halfway between two integers, but a product that
+  // is rounded first may lie there: it must go the same way whatever K is.
+  LOGLOSS_INLINE Vec<T> nearest(Vec<T> x) const {
+    const Vec<T> log2e(ExpConstants<T>::kLog2e);
+    return kFusedMultiplyAdd ? fma(x, log2e, round_) : round_to_integer(x * log2e) + round_;
+  }
+
   Vec<T> round_;
   Vec<T> lowest_;
 };

@@ -46,17 +46,26 @@ struct Entropy {
   const double* grad_output;  // backward: one for each row
   S* output;                  // backward
 
+  struct Numbers {
+    EntropyOfRows<T> entropies;
+    SoftmaxScale<T> scale;       // backward
+    FactorOfSoftmax<T> factors;  // backward
+  };
+
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState*) const {
     if (of_logits) {
       const OwnRow<Crew> own(crew, rows);
       const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
-      const SoftmaxNumbers<T> softmaxes = crew.once([&] {
-        SoftmaxNumbers<T> mine;
-        mine.set(stats);
+      const Numbers numbers = crew.once([&] {
+        Numbers mine;
+        mine.entropies.set_group(stats, 0);
+        if (value) return mine;
+        const Vec<double> factor(own.exists() ? grad_output[own.row()] : 1.0);
+        mine.scale.set_group(stats, 0, mine.factors.set_group(0, factor));
         return mine;
       });
-      for (int i = 0; i < rows.count; ++i) run_logits(crew, rows, i, softmaxes[i]);
+      for (int i = 0; i < rows.count; ++i) run_logits(crew, rows, i, numbers);
     } else {
       for (int i = 0; i < rows.count; ++i) run_probs(crew, rows, i);
     }
@@ -72,39 +81,32 @@ struct Entropy {
     const std::int64_t row = rows.first + i;
     const S* const in[1] = {rows.row(0, i)};
     if (value) {
-      const RowSums<1> sum = sum_of_rows<double, 1>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
-        const Vec<T> p = load(x[0], lanes, T(0));
-        const Vec<double> wide_p = widen(p);
-        return Terms<double, 1>{{wide_p * clear(wide_p == Vec<double>(0.0), wide_log(p))}};
+      const RowSums<1> sum = sum_of_rows<T, 1>(crew, in, shape.classes, [&](const S* const* p, auto lanes) {
+        return Terms<T, 1>{{entropy_term(load(p[0], lanes, T(0)))}};
       });
-      put(crew, row, 0.0 - sum.field[0]);
+      put(crew, row, sum.field[0]);
     } else {
       const OutputRow<S> out[1] = {{output + shape.start(row), shape.inner}};
-      const Vec<double> factor(-grad_output[row]);
-      transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* p, Vec<T>* y) {
-        *y = narrow<T>((wide_log(*p) + Vec<double>(1.0)) * factor);
-      });
+      const Vec<T> factor(static_cast<T>(-grad_output[row]));
+      transform(crew, shape.classes, in, out,
+                [&](std::int64_t, const Vec<T>* p, Vec<T>* y) { *y = log_plus_one(*p) * factor; });
     }
   }
   template <class Crew>
   LOGLOSS_INLINE void run_logits(const Crew& crew, const RowsInHand<S, kInputs>& rows, int i,
-                                 const RowSoftmax<T>& softmax) const {
+                                 const Numbers& numbers) const {
     const std::int64_t row = rows.first + i;
     const S* const in[1] = {rows.row(0, i)};
-    const RowSums<1> sum = sum_of_rows<double, 1>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
-      const Vec<T> value = load(x[0], lanes, -kInfinity<T>);
-      const Vec<double> minus_log = softmax.minus_log(value), p = softmax.probability(value);
-      return Terms<double, 1>{{p * clear(p == Vec<double>(0.0), minus_log)}};
+    const typename EntropyOfRows<T>::Row of(numbers.entropies, i);
+    const RowSums<1> sum = sum_of_rows<T, 1>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+      return Terms<T, 1>{{of.term(load(x[0], lanes, -kInfinity<T>))}};
     });
-    const double entropy = sum.field[0] / RowSoftmax<T>::kOne;
-    if (value) return put(crew, row, entropy);
+    if (value) return put(crew, row, of.entropy(sum.field[0]));
     const OutputRow<S> out[1] = {{output + shape.start(row), shape.inner}};
-    const Vec<double> factor(grad_output[row]), one(1.0 / RowSoftmax<T>::kOne), wide_entropy(entropy);
-    transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
-      const Vec<double> minus_log = softmax.minus_log(*x), p = softmax.probability(*x);
-      const Vec<double> excess = clear(p == Vec<double>(0.0), minus_log - wide_entropy);
-      *y = narrow<T>(p * excess * factor * one);
-    });
+    const typename SoftmaxScale<T>::Row softmax_of(numbers.scale, i);
+    const EntropyGradient<T> gradient(of.quotient(sum.field[0]), {numbers.factors, i});
+    transform(crew, shape.classes, in, out,
+              [&](std::int64_t, const Vec<T>* x, Vec<T>* y) { *y = gradient(softmax_of(*x), of.below_max(*x)); });
   }
 };
 
