@@ -121,15 +121,14 @@ class Windows {
 class SecondSweeps {
  public:
   SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches)
-      : past_caches_(output && output->direct() && output->data != input.data &&
-                     input.classes * item_size(input.dtype) >= kShortestStream &&
-                     input.rows() * input.classes * item_size(input.dtype) > kMostInCaches),
+      : past_caches_(output && goes_past_caches(input, *output)),
         batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
         kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
     if (output && kept_bytes_ <= kMostKept) kept_.resize(static_cast<std::size_t>(batches.workers()));
   }
-  SecondSweep of(const Part& part) {
+  // `output`: the rows of the batch.
+  SecondSweep of(const Part& part, void* const* output) {
     SecondSweep sweep;
     sweep.past_caches = past_caches_;
     sweep.stats = batches_.stats(part.first);
@@ -137,10 +136,13 @@ class SecondSweeps {
     sweep.end = part.end;
     if (kept_.empty() || sweep.stats) return sweep;
     std::unique_ptr<char[]>& kept = kept_[static_cast<std::size_t>(part.worker)];
-    if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_ + kKeptAlignment));
-    void* aligned = kept.get();
-    std::size_t space = static_cast<std::size_t>(kept_bytes_ + kKeptAlignment);
-    sweep.kept = std::align(kKeptAlignment, static_cast<std::size_t>(kept_bytes_), aligned, space);
+    if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_) + kPage);
+    // A load waits for a store to an address that differs by a multiple of a page as if it read what is stored: what is
+    // kept lies half a page away from the results (softmax of 65536 x 128 past the caches on AVX-512, one thread: 8 to
+    // 13 ms where both were at one place of a page, 5.5 so).
+    const std::uintptr_t place = (reinterpret_cast<std::uintptr_t>(output[0]) + kPage / 2) / kKeptAlignment;
+    const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(kept.get());
+    sweep.kept = kept.get() + (place * kKeptAlignment - start) % kPage;
     sweep.ahead = batch_elements_;
     return sweep;
   }
@@ -149,12 +151,24 @@ class SecondSweeps {
   // Half of the 32 MiB that a core reaches; virtual machines report the sum over all cores. 2048 x 32000 on AVX-512,
   // one thread: log_softmax 28.4 ms with plain stores, 24.4 past the caches, a copy 18.
   static constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
-  // Rows that begin and end within a line write it in two parts: of 65536 x 128 the gradient takes 8.3 ms with plain
-  // stores and 12.4 past the caches; at 1000 classes both are equal.
-  static constexpr std::int64_t kShortestStream = 8 * 1024;
+  // Rows that begin and end within a line write it in two parts, which only longer ones make up for. Softmax on
+  // AVX-512, one thread, with plain stores and past the caches: of 8192 x 1000 5.1 and 4.2 ms (rows of half a line
+  // more: 4.7), of 65536 x 128 6.2 and 5.5 in whole lines, but 12.6 in parts.
+  static constexpr std::int64_t kLine = 64, kShortestStream = 3 * 1024, kShortestStreamOfLines = 512;
+
+  static bool goes_past_caches(const RowArray& input, const RowArray& output) {
+    const std::int64_t row_bytes = input.classes * item_size(input.dtype);
+    if (!output.direct() || output.data == input.data || input.rows() * row_bytes <= kMostInCaches) return false;
+    bool whole_lines = reinterpret_cast<std::uintptr_t>(output.data) % kLine == 0 && row_bytes % kLine == 0;
+    for (int i = 0; i < output.row_dims; ++i) whole_lines = whole_lines && output.stride[i] % kLine == 0;
+    return row_bytes >= (whole_lines ? kShortestStreamOfLines : kShortestStream);
+  }
+
   // What an L2 of 1 MiB holds of it is worth keeping: the gradient of 2048 x 32000 takes 34 ms with every exponential
   // computed twice, 26 with what was kept; 33 and 27 at 512 x 128256, where half of it is found in L3.
   static constexpr std::int64_t kMostKept = 1024 * 1024;
+
+  static constexpr std::uintptr_t kPage = 4096;
 
   bool past_caches_;
   const Batches& batches_;
@@ -259,7 +273,7 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
       batch.target = task.target ? task.target + first : nullptr;
       batch.weight = task.weight;
       batch.grad = grad.open(first, rows, worker);
-      batch.second_sweep = second_sweeps.of(part);
+      batch.second_sweep = second_sweeps.of(part, batch.grad);
       set_losses(&batch, task, loss, first);
       fill(batch, probs.open(first, rows, worker), part);
       kernel(batch);
@@ -320,8 +334,9 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
+    void* const* const results = outputs.open(first, rows, worker);
     kernel({rows, input.classes, side_by_side ? kMaxRows : 1, inputs.open(first, rows, worker),
-            grads.open(first, rows, worker), outputs.open(first, rows, worker), second_sweeps.of(part)});
+            grads.open(first, rows, worker), results, second_sweeps.of(part, results)});
     outputs.close(worker);
   });
 }
@@ -334,7 +349,8 @@ bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray
   SecondSweeps sweeps(input, nullptr, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
-    kernel({rows, input.classes, inputs.open(first, rows, worker), values + first, nullptr, nullptr, sweeps.of(part)});
+    kernel({rows, input.classes, inputs.open(first, rows, worker), values + first, nullptr, nullptr,
+            sweeps.of(part, nullptr)});
   });
 }
 
@@ -347,8 +363,9 @@ bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const
   SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
-    kernel({rows, input.classes, inputs.open(first, rows, worker), nullptr, grad_output + first,
-            outputs.open(first, rows, worker), second_sweeps.of(part)});
+    void* const* const results = outputs.open(first, rows, worker);
+    kernel({rows, input.classes, inputs.open(first, rows, worker), nullptr, grad_output + first, results,
+            second_sweeps.of(part, results)});
     outputs.close(worker);
   });
 }

@@ -28,16 +28,23 @@ struct BlockMaxima {
   LOGLOSS_NOINLINE void complete(const S* x, std::int64_t n, std::int64_t done) {
     const Vec<T> none(-kInfinity<T>);
     Vec<T> largest = none;
-    for (std::int64_t j = 0; j < n; j += kTile) {
-      Vec<T>& here = tile[j / kTile];
-      if (n - j >= kTile) {
-        if (j / kTile >= done) here = max_of_tile(x + j);
-      } else {
-        here = none;
-        for_each_vector(n - j, [&](std::int64_t i, auto lanes)
-                                   LOGLOSS_INLINE_LAMBDA { here = max(here, load(x + j + i, lanes, -kInfinity<T>)); });
+    const std::int64_t whole = n / kTile;
+    for (std::int64_t i = 0; i < whole; ++i) {
+      if (i >= done) tile[i] = max_of_tile(x + i * kTile);
+      largest = max(largest, tile[i]);
+    }
+    if (whole * kTile < n) {
+      // In two registers: a tile at work in memory takes 40 ns of the 280 of a row of 1000 (AVX-512).
+      Vec<T> even = none, odd = none;
+      std::int64_t j = whole * kTile;
+      for (; j + 2 * kLanes <= n; j += 2 * kLanes) {
+        even = max(even, load(x + j));
+        odd = max(odd, load(x + j + kLanes));
       }
-      largest = max(largest, here);
+      for_each_vector(n - j, [&](std::int64_t i, auto lanes)
+                                 LOGLOSS_INLINE_LAMBDA { even = max(even, load(x + j + i, lanes, -kInfinity<T>)); });
+      tile[whole] = max(even, odd);
+      largest = max(largest, tile[whole]);
     }
     all = reduce_max(largest);
     block = x;
@@ -285,14 +292,17 @@ class ChunkSweep {
     const T max_here = maxima->all;
     raise_reference(reference_exponent(kShifted ? max_here - shift_ : max_here), start == 0);
     Block block{ScaledExp<T>{Vec<T>(K_)}, Vec<T>(max_here), finite_anchor(max_here), rest_};
+    const auto holds_max_at = [&](std::int64_t tile) LOGLOSS_INLINE_LAMBDA {
+      return any(maxima->tile[(tile - start) / kTile] == block.max);
+    };
     std::int64_t tile = start;
     for (; tile + kTile <= end; tile += kTile) {
       Vec<T>& tile_max = maxima->tile[(tile - start) / kTile];
-      const bool holds_max = any(tile_max == block.max);
+      const bool holds_max = holds_max_at(tile);
       if (tile - start + kTile <= next_length) tile_max = max_of_tile(next + (tile - start));
       add_whole_tile(tile, holds_max, &block);
     }
-    if (tile < end) add_last_tile(tile, end, &block);
+    if (tile < end) add_last_tile(tile, end, holds_max_at(tile), &block);
     rest_ = block.rest;
     if constexpr (Term::kPresent) {
       linear_.add(block.linear.about(block.anchor));
@@ -389,7 +399,7 @@ class ChunkSweep {
     }
   }
 
-  LOGLOSS_INLINE void add_last_tile(std::int64_t tile, std::int64_t end, Block* block) const {
+  LOGLOSS_INLINE void add_last_tile(std::int64_t tile, std::int64_t end, bool holds_max, Block* block) const {
     Terms slot[8];
     fill_tile(
         tile, end,
@@ -397,7 +407,7 @@ class ChunkSweep {
           prefetch_into_l2(x_ + j + keep_.ahead);
           const Vec<T> value = load(x_ + j, lanes, -kInfinity<T>);
           Terms terms = terms_of(block->exp, block->anchor, value, j, lanes);
-          leave_out_max(value, block, &terms);
+          if (holds_max) leave_out_max(value, block, &terms);
           return terms;
         },
         slot);
