@@ -46,7 +46,7 @@ class RowPair {
     const double value = cosine_.value();
     if (!(value > 0.5)) return 1.0 - value;
     const Vec<double> minus_ratio(-(cosine_.length_a() / cosine_.length_b()));
-    LaneSum<double> dd, da;
+    LaneSum<T> dd, da;
     for_each_tile<DifferenceTerms>(
         features_,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
@@ -76,11 +76,6 @@ class RowPair {
   static constexpr double kLargestSquare = 0x1p1000;
   static constexpr double kDown = 0x1p-600;
 
-  static double total(const LaneSum<double>& sum) {
-    const TwoPartSum parts = sum.total();
-    return parts.high + parts.low;
-  }
-
   template <class Lanes>
   LOGLOSS_INLINE Vec<double> a(std::int64_t j, Lanes lanes) const {
     return widen(load(a_ + j, lanes, T(0))) * Vec<double>(scale_a_);
@@ -91,7 +86,7 @@ class RowPair {
   }
 
   LOGLOSS_NOINLINE Cosine measure() {
-    LaneSum<double> ab, aa, bb;
+    LaneSum<T> ab, aa, bb;
     for_each_tile<CosineTerms>(
         features_,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {

@@ -177,7 +177,7 @@ class DivergenceKernel {
 
   LOGLOSS_NOINLINE double divergence_of_row(int row) const {
     const Row classes(*this, row);
-    LaneSum<double> divergence, linear;
+    LaneSum<T> divergence, linear;
     for_each_tile<WideTerms>(
         batch_.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { return classes(j, lanes).terms; },
         [&](const WideTerms& tile) LOGLOSS_INLINE_LAMBDA {
@@ -188,11 +188,6 @@ class DivergenceKernel {
     // A class that only the target has makes the divergence infinite.
     return sum.divergence == kInfinity<double> ? sum.divergence : kl_div_of_sums(sum);
   }
-  static double total(const LaneSum<double>& sum) {
-    const TwoPartSum parts = sum.total();
-    return parts.high + parts.low;
-  }
-
   LOGLOSS_NOINLINE void write_input_gradient(int row, double scale) const {
     const Row classes(*this, row);
     S* grad = static_cast<S*>(batch_.input_grad[row]);

@@ -99,7 +99,7 @@ void softmax_backward(const SoftmaxBatch& batch) {
     const S* g = static_cast<const S*>(batch.grad_output[row]);
     const typename SoftmaxScale<T>::Row softmax_of(scale, row);
     // Added in float64: the few terms that make up the sum of a confident row would not average out in float.
-    const double dot = sum_row<double>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+    const double dot = sum_row<double, T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
       return widen(load(g + j, lanes, T(0))) * widen(softmax_of(load(x + j, lanes, T(0))));
     });
     const T dot_high = static_cast<T>(dot);

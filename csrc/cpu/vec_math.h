@@ -241,9 +241,7 @@ class ScaledExp {
   static LOGLOSS_INLINE Vec<T> value(const Parts& e) { return fma(e.scale, e.m1, e.scale); }
   LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return value(parts(x)); }
   // Parts::scale alone.
-  LOGLOSS_INLINE Vec<T> scale(Vec<T> x) const {
-    return shift_left_bits<F::kFraction>(nearest(max(lowest_, x)));
-  }
+  LOGLOSS_INLINE Vec<T> scale(Vec<T> x) const { return shift_left_bits<F::kFraction>(nearest(max(lowest_, x))); }
 
  private:
   using F = FloatFormat<T>;

@@ -26,10 +26,10 @@ struct Terms {
     return sum;
   }
 };
-// The sums of them over a row, lane by lane, and in the end over the lanes.
-template <class T, int kFields>
+// The sums of them over a row for results in Result, lane by lane, and in the end over the lanes.
+template <class T, int kFields, class Result>
 struct TermSums {
-  LaneSum<T> field[kFields];
+  LaneSum<Result> field[kFields];
   LOGLOSS_INLINE void add(const Terms<T, kFields>& tile) {
     LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) field[k].add(tile.field[k]);
   }
@@ -38,8 +38,8 @@ template <int kFields>
 struct RowSums {
   double field[kFields];
 };
-template <class T, int kFields>
-LOGLOSS_INLINE RowSums<kFields> totals(const TermSums<T, kFields>& sums) {
+template <class T, int kFields, class Result>
+LOGLOSS_INLINE RowSums<kFields> totals(const TermSums<T, kFields, Result>& sums) {
   RowSums<kFields> out;
   LOGLOSS_UNROLL for (int k = 0; k < kFields; ++k) {
     const TwoPartSum total = sums.field[k].total();
@@ -115,9 +115,9 @@ struct Team {
   LOGLOSS_INLINE auto once(F f) const {
     return f();
   }
-  template <class T, int kFields, class F>
+  template <class T, int kFields, class Result, class F>
   LOGLOSS_INLINE RowSums<kFields> sum(std::int64_t n, F f) const {
-    TermSums<T, kFields> sums;
+    TermSums<T, kFields, Result> sums;
     for (std::int64_t j = 0; j < n; j += kTile) sums.add(tile_of_sum<T, kFields>(j, n, f));
     return totals(sums);
   }
@@ -177,11 +177,11 @@ struct Block {
   // Each team adds as many tiles at a time as there is room for.
   template <class T, int kFields>
   static constexpr int kBatch = kTileBytes / static_cast<int>(sizeof(Terms<T, kFields>) * kLanes);
-  template <class T, int kFields, class F>
+  template <class T, int kFields, class Result, class F>
   LOGLOSS_INLINE RowSums<kFields> sum(std::int64_t n, F f) const {
     static_assert(kBatch<T, kFields> >= 1);
     Terms<T, kFields>* const noted = static_cast<Terms<T, kFields>*>(tiles);
-    TermSums<T, kFields> sums;
+    TermSums<T, kFields, Result> sums;
     const int batch = kBatch<T, kFields> * teams();
     const std::int64_t count = (n + kTile - 1) / kTile;
     for (std::int64_t first = 0; first < count; first += batch) {
@@ -205,7 +205,7 @@ struct Streaming : Block {
   unsigned char* room;  // for so many blocks of elements of each team
 
   // sum_of_rows: a team copies the tiles of its next batch, which are neighbours here, while it adds those of this one.
-  template <class T, int kFields, int kInputs, class S, class F>
+  template <class T, int kFields, class Result, int kInputs, class S, class F>
   LOGLOSS_INLINE RowSums<kFields> sum_copied(const S* const (&in)[kInputs], std::int64_t n, F f) const {
     // What a batch of a team may be, that of each input with its phase in a slice of the room.
     constexpr int kMost = kInputs == 1 ? kBlock : kBlock / kInputs - kTile;
@@ -214,7 +214,7 @@ struct Streaming : Block {
     constexpr int kRoom = static_cast<int>(staged_bytes<S>(kBlock)), kSlice = kRoom / kInputs / 16 * 16;
     static_assert(staged_bytes<S>(kOwn) <= kSlice);
     Terms<T, kFields>* const noted = static_cast<Terms<T, kFields>*>(tiles);
-    TermSums<T, kFields> sums;
+    TermSums<T, kFields, Result> sums;
     const S *here[kInputs], *next[kInputs];
     int half = 0;
     const auto length_from = [n](std::int64_t start) {
@@ -252,13 +252,13 @@ struct Streaming : Block {
   }
 };
 
-// The sums over rows of the terms f(x, lanes) of the elements that begin at x[k] in row k.
-template <class T, int kFields, class Crew, int kInputs, class S, class F>
+// The sums over rows, for results in Result, of the terms f(x, lanes) of the elements that begin at x[k] in row k.
+template <class T, int kFields, class Result = T, class Crew, int kInputs, class S, class F>
 LOGLOSS_INLINE RowSums<kFields> sum_of_rows(const Crew& crew, const S* const (&in)[kInputs], std::int64_t n, F f) {
   if constexpr (std::is_same_v<Crew, Streaming>) {
-    return crew.template sum_copied<T, kFields>(in, n, f);
+    return crew.template sum_copied<T, kFields, Result>(in, n, f);
   } else {
-    return crew.template sum<T, kFields>(n, at_rows(in, f));
+    return crew.template sum<T, kFields, Result>(n, at_rows(in, f));
   }
 }
 

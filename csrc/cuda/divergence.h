@@ -155,7 +155,7 @@ struct Divergence {
   template <class Crew>
   LOGLOSS_INLINE double divergence_of_row(const Crew& crew, const S* const (&in)[2], const RowSoftmax<T>& q,
                                           const RowSoftmax<T>& p) const {
-    const RowSums<2> sums = sum_of_rows<double, 2>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+    const RowSums<2> sums = sum_of_rows<double, 2, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
       const ClassPair pair(p, load(x[1], lanes, -kInfinity<T>), q, load(x[0], lanes, -kInfinity<T>));
       return Terms<double, 2>{{pair.terms.divergence, pair.terms.linear}};
     });
@@ -240,7 +240,7 @@ struct CosineEmbedding {
   }
   template <class Crew>
   LOGLOSS_INLINE CosineSums measure(const Crew& crew, const S* const (&in)[2], double scale_a, double scale_b) const {
-    const RowSums<3> sums = sum_of_rows<double, 3>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+    const RowSums<3> sums = sum_of_rows<double, 3, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
       const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
       return Terms<double, 3>{{a * b, a * a, b * b}};
     });
@@ -252,7 +252,7 @@ struct CosineEmbedding {
     const double value = cosine.value();
     if (!(value > 0.5)) return 1.0 - value;
     const Vec<double> minus_ratio(-(cosine.length_a() / cosine.length_b()));
-    const RowSums<2> sums = sum_of_rows<double, 2>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+    const RowSums<2> sums = sum_of_rows<double, 2, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
       const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
       const Vec<double> difference = fma(minus_ratio, b, a);
       return Terms<double, 2>{{difference * difference, difference * a}};
