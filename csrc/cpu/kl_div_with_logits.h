@@ -17,11 +17,11 @@ LOGLOSS_INLINE WideTerms operator+(const WideTerms& a, const WideTerms& b) {
 // e^x = scale (1 + r + curve) for x <= 0, by e^r = 1 + r + r^2 q(r); where no multiple of ln 2 is taken off, r is x.
 // NaN is kept; below -kFar it is e^-kFar, which is nothing beside 1.
 template <class Series>
-class Fall {
+class ExpOfNegative {
  public:
   static constexpr double kFar = 708.0;
 
-  LOGLOSS_INLINE explicit Fall(Vec<double> x) {
+  LOGLOSS_INLINE explicit ExpOfNegative(Vec<double> x) {
     x = max(Vec<double>(-kFar), x);
     n_ = round_to_integer(x * Vec<double>(ExpConstants<double>::kLog2e));
     r_ = minus_multiple_of_ln2(x, n_);
@@ -53,7 +53,7 @@ struct ProbabilityPair<float> {
                                  Vec<float> x) {
     const Vec<double> zero(0.0), minus_log_p = target.minus_log(t);
     no_target = Vec<double>(kNothing) < minus_log_p;
-    top = Fall<Series>(max(zero - minus_log_p, zero - input.minus_log(x))).value();
+    top = ExpOfNegative<Series>(max(zero - minus_log_p, zero - input.minus_log(x))).value();
   }
   LOGLOSS_INLINE Vec<double> p(Mask<double> input_larger, Vec<double> ratio) const {
     return clear(no_target, select(input_larger, top * ratio, top));
@@ -103,24 +103,24 @@ struct ClassPair {
   template <class T>
   LOGLOSS_INLINE ClassPair(const RowSoftmax<T>& target, Vec<T> t, const RowSoftmax<T>& input, Vec<T> x) {
     using Pair = ProbabilityPair<T>;
-    using DistanceFall = Fall<typename Pair::Series>;
+    using DistanceExp = ExpOfNegative<typename Pair::Series>;
     const Vec<double> zero(0.0);
     const Pair pair(target, t, input, x);
     // Of a class that only the input has, q - p is q.
-    const Vec<double> d = select(pair.no_target, Vec<double>(-DistanceFall::kFar), target.log_ratio(t, input, x));
+    const Vec<double> d = select(pair.no_target, Vec<double>(-DistanceExp::kFar), target.log_ratio(t, input, x));
     const auto input_larger = d < zero;
     const Vec<double> minus_distance = zero - max(zero - d, d);
-    const DistanceFall fall(minus_distance);
-    const Vec<double> excess = fall.above_tangent(minus_distance), larger = pair.larger(input_larger);
-    const Vec<double> step = larger * fall.minus_one();
+    const DistanceExp ratio(minus_distance);
+    const Vec<double> excess = ratio.above_tangent(minus_distance), larger = pair.larger(input_larger);
+    const Vec<double> step = larger * ratio.minus_one();
     const Vec<double> difference =
-        pair.exactly(fall.unreduced(), select(input_larger, zero - step, step),
+        pair.exactly(ratio.unreduced(), select(input_larger, zero - step, step),
                      [](Vec<double> p, Vec<double> q) LOGLOSS_INLINE_LAMBDA { return q - p; });
-    p = pair.p(input_larger, fall.value());
+    p = pair.p(input_larger, ratio.value());
     const Vec<double> linear = p * d;
-    const Vec<double> of_input = fma(minus_distance, fall.minus_one(), zero - excess);
+    const Vec<double> of_input = fma(minus_distance, ratio.minus_one(), zero - excess);
     terms.divergence =
-        pair.exactly(fall.unreduced(), larger * select(input_larger, of_input, excess),
+        pair.exactly(ratio.unreduced(), larger * select(input_larger, of_input, excess),
                      [&](Vec<double>, Vec<double>) LOGLOSS_INLINE_LAMBDA { return difference + linear; });
     terms.linear = linear;
     gradient = select(d == d, difference, Vec<double>(__builtin_nan("")));  // of several NaN not any one
