@@ -188,6 +188,7 @@ class DivergenceKernel {
     // A class that only the target has makes the divergence infinite.
     return sum.divergence == kInfinity<double> ? sum.divergence : kl_div_of_sums(sum);
   }
+
   LOGLOSS_NOINLINE void write_input_gradient(int row, double scale) const {
     const Row classes(*this, row);
     S* grad = static_cast<S*>(batch_.input_grad[row]);

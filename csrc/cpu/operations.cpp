@@ -168,7 +168,7 @@ class SecondSweeps {
   // computed twice, 26 with what was kept; 33 and 27 at 512 x 128256, where half of it is found in L3.
   static constexpr std::int64_t kMostKept = 1024 * 1024;
 
-  static constexpr std::uintptr_t kPage = 4096;
+  static constexpr std::uintptr_t kPage = 4096;  // what of an address a waiting load is compared by
 
   bool past_caches_;
   const Batches& batches_;
