@@ -4,51 +4,246 @@
 #pragma once
 
 #include "common/args.h"
-#include "common/cosine.h"
-#include "cpu/row.h"
+#include "cpu/row_batch.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
 // One vector's share of the three sums.
 struct CosineTerms {
   Vec<double> ab{0.0}, aa{0.0}, bb{0.0};
-  friend LOGLOSS_INLINE CosineTerms operator+(const CosineTerms& a, const CosineTerms& b) {
-    return {a.ab + b.ab, a.aa + b.aa, a.bb + b.bb};
+  friend LOGLOSS_INLINE CosineTerms operator+(const CosineTerms& x, const CosineTerms& y) {
+    return {x.ab + y.ab, x.aa + y.aa, x.bb + y.bb};
+  }
+};
+
+// One vector of both rows, for a result in T. Exact products may be added as they are formed.
+template <class T>
+struct CosineFactors {
+  Vec<double> a, b;
+  LOGLOSS_INLINE operator CosineTerms() const { return {a * b, a * a, b * b}; }
+  friend LOGLOSS_INLINE CosineTerms operator+(const CosineFactors& x, const CosineFactors& y) {
+    const CosineTerms first = x;
+    if constexpr (sizeof(T) == sizeof(double)) {
+      return first + CosineTerms(y);
+    } else {
+      return {fma(y.a, y.b, first.ab), fma(y.a, y.a, first.aa), fma(y.b, y.b, first.bb)};
+    }
   }
 };
 
 // One vector's share of the two sums over d = a - b |a| / |b|.
 struct DifferenceTerms {
   Vec<double> dd{0.0}, da{0.0};
-  friend LOGLOSS_INLINE DifferenceTerms operator+(const DifferenceTerms& a, const DifferenceTerms& b) {
-    return {a.dd + b.dd, a.da + b.da};
+  friend LOGLOSS_INLINE DifferenceTerms operator+(const DifferenceTerms& x, const DifferenceTerms& y) {
+    return {x.dd + y.dd, x.da + y.da};
   }
 };
 
-// Two rows, each times a power of two.
+// 1 - cos is found by way of the difference of the vectors where cos is more than this.
+inline constexpr double kNearlyAlike = 0.5;
+
+// The cosines of 16 pairs of vectors, one in each lane, from sums over them: cos = ab / sqrt((aa + eps)(bb + eps));
+// torch's eps is float(1e-12). The vectors may have been multiplied by `scale` before they were summed.
+class Cosines {
+ public:
+  LOGLOSS_INLINE Cosines(Vec<double> ab, Vec<double> aa, Vec<double> bb, Vec<double> scale_a, Vec<double> scale_b)
+      : ab_(ab),
+        aa_(aa),
+        bb_(bb),
+        eps_a_(Vec<double>(kEps) * scale_a * scale_a),
+        eps_b_(Vec<double>(kEps) * scale_b * scale_b),
+        norm_(sqrt(aa_ + eps_a_) * sqrt(bb_ + eps_b_)) {}
+
+  LOGLOSS_INLINE Vec<double> value() const { return ab_ / norm_; }
+  // The (scaled) vectors' gradients are: of a, across() b - along_a() a; of b, across() a - along_b() b.
+  LOGLOSS_INLINE Vec<double> across() const { return Vec<double>(1.0) / norm_; }
+  LOGLOSS_INLINE Vec<double> along_a() const { return value() / (aa_ + eps_a_); }
+  LOGLOSS_INLINE Vec<double> along_b() const { return value() / (bb_ + eps_b_); }
+
+  LOGLOSS_INLINE Vec<double> length_ratio() const { return sqrt(aa_) / sqrt(bb_); }
+  // 1 - cos where it is small, from two sums over d = a - b |a| / |b|: what of d is perpendicular to a has the square
+  // P = dd - da^2 / aa, whatever the rounding of |a| / |b|, and |a| |b| - ab = bb P / (|a| |b| + ab). With A = aa +
+  // eps:
+  //   1 - cos = ((sqrt(A B) - |a| |b|) + (|a| |b| - ab)) / sqrt(A B),  neither part of which is negative.
+  LOGLOSS_INLINE Vec<double> one_minus_value(Vec<double> dd, Vec<double> da) const {
+    const Vec<double> zero(0.0), one(1.0), lengths = sqrt(aa_) * sqrt(bb_);
+    const Vec<double> by_eps = (eps_a_ * bb_ + eps_b_ * aa_ + eps_a_ * eps_b_) / (norm_ + lengths);
+    const Vec<double> perpendicular = dd - da * (da / aa_);
+    const Vec<double> by_direction = lengths * (perpendicular / aa_) / (one + ab_ / lengths);
+    return (by_eps + select(zero < by_direction, by_direction, zero)) / norm_;
+  }
+
+ private:
+  static constexpr double kEps = 0x1.197998p-40;
+
+  Vec<double> ab_, aa_, bb_;
+  Vec<double> eps_a_, eps_b_;
+  Vec<double> norm_;
+};
+
+// Sums over a pair of vectors, and what they were multiplied by.
+struct ProductSums {
+  double ab = 0.0, aa = 0.0, bb = 0.0;
+  double scale_a = 1.0, scale_b = 1.0;
+};
+
+// Squares of large float64 values overflow, and their reciprocals are subnormal; of vectors that are scaled down, what
+// becomes subnormal itself is too small to count beside them. Squares of floats do neither.
+template <class T>
+inline constexpr bool kScalesVectors = sizeof(T) == sizeof(double);
+
+// From sums(scale_a, scale_b), for results in T.
+template <class T, class F>
+LOGLOSS_INLINE ProductSums finite_sums(F sums) {
+  const ProductSums unscaled = sums(1.0, 1.0);
+  if constexpr (kScalesVectors<T>) {
+    const auto scale_for = [](double square) { return square > 0x1p1000 ? 0x1p-600 : 1.0; };
+    const double scale_a = scale_for(unscaled.aa), scale_b = scale_for(unscaled.bb);
+    if (scale_a != 1.0 || scale_b != 1.0) return sums(scale_a, scale_b);
+  }
+  return unscaled;
+}
+
+// Those of the rows of a batch.
+struct SumsOfRows {
+  PerRow<double> ab, aa, bb, scale_a, scale_b;
+  LOGLOSS_INLINE void set(int row, const ProductSums& sums) {
+    ab[row] = sums.ab;
+    aa[row] = sums.aa;
+    bb[row] = sums.bb;
+    scale_a[row] = sums.scale_a;
+    scale_b[row] = sums.scale_b;
+  }
+  LOGLOSS_INLINE Cosines of_group(int first) const {
+    return {ab.group(first), aa.group(first), bb.group(first), scale_a.group(first), scale_b.group(first)};
+  }
+};
+
+// What the gradients of cos are made of; see Cosines.
+struct CosineSlopes {
+  PerRow<double> across, along_a, along_b;
+  LOGLOSS_INLINE void set_group(int first, const Cosines& cosines) {
+    across.set_group(first, cosines.across());
+    along_a.set_group(first, cosines.along_a());
+    along_b.set_group(first, cosines.along_b());
+  }
+};
+
+// A row, times its scale.
 template <class S>
-class RowPair {
+class ScaledRow {
   using T = compute_t<S>;
 
  public:
-  RowPair(const void* a, const void* b, std::int64_t features)
-      : a_(static_cast<const S*>(a)), b_(static_cast<const S*>(b)), features_(features), cosine_(measure()) {
-    // Squares of large float64 values overflow, and their reciprocals are subnormal; scaled down, what becomes
-    // subnormal itself is too small to count beside them.
-    if (sums_.aa > kLargestSquare) scale_a_ = kDown;
-    if (sums_.bb > kLargestSquare) scale_b_ = kDown;
-    if (scale_a_ != 1.0 || scale_b_ != 1.0) cosine_ = measure();
+  LOGLOSS_INLINE ScaledRow(const void* x, double scale) : x_(static_cast<const S*>(x)), scale_(scale) {}
+  template <class Lanes>
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, Lanes lanes) const {
+    if constexpr (kScalesVectors<T>) {
+      return load(x_ + j, lanes, T(0)) * scale_;
+    } else if constexpr (std::is_same_v<S, float> && std::is_same_v<Lanes, AllLanes>) {
+      return load_wide(x_ + j);
+    } else {
+      return widen(load(x_ + j, lanes, T(0)));
+    }
   }
 
-  const Cosine& cosine() const { return cosine_; }
+ private:
+  const S* x_;
+  Vec<double> scale_;
+};
 
-  double one_minus_cosine() const {
-    const double value = cosine_.value();
-    if (!(value > 0.5)) return 1.0 - value;
-    const Vec<double> minus_ratio(-(cosine_.length_a() / cosine_.length_b()));
+template <class S>
+class CosineKernel {
+  using T = compute_t<S>;
+
+ public:
+  explicit CosineKernel(const CosineBatch& batch) : batch_(batch) {
+    for (int row = 0; row < batch.rows; ++row) {
+      sums_.set(row, finite_sums<T>([&](double scale_a, double scale_b)
+                                        LOGLOSS_INLINE_LAMBDA { return products_of(row, scale_a, scale_b); }));
+    }
+    for (int none = batch.rows; none % kLanes != 0; ++none) sums_.set(none, ProductSums{});
+    for_each_group(batch.rows,
+                   [&](int first) LOGLOSS_INLINE_LAMBDA { value_.set_group(first, sums_.of_group(first).value()); });
+  }
+
+  void write_losses() const {
+    T* loss = static_cast<T*>(batch_.loss);
+    for_each_group(batch_.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+      const int rows = batch_.rows - first < kLanes ? batch_.rows - first : kLanes;
+      store(loss + first, rows, narrow<T>(losses_of_group(first, load(batch_.target + first, rows, 0.0))));
+    });
+  }
+
+  void write_gradients() const {
+    CosineSlopes slopes;
+    for_each_group(batch_.rows,
+                   [&](int first) LOGLOSS_INLINE_LAMBDA { slopes.set_group(first, sums_.of_group(first)); });
+    for (int row = 0; row < batch_.rows; ++row) {
+      S* grad1 = batch_.grad1 ? static_cast<S*>(batch_.grad1[row]) : nullptr;
+      S* grad2 = batch_.grad2 ? static_cast<S*>(batch_.grad2[row]) : nullptr;
+      const double scale = grad_scale_of(batch_, row);
+      if (alike(row) || unlike(row)) {
+        write_gradients_of(row, slopes, alike(row) ? -scale : scale, grad1, grad2);
+      } else {
+        if (grad1) write_zeros(grad1, batch_.features, batch_.second_sweep.past_caches);
+        if (grad2) write_zeros(grad2, batch_.features, batch_.second_sweep.past_caches);
+      }
+    }
+  }
+
+ private:
+  LOGLOSS_INLINE ScaledRow<S> row_a(int row, double scale) const { return {batch_.input1[row], scale}; }
+  LOGLOSS_INLINE ScaledRow<S> row_b(int row, double scale) const { return {batch_.input2[row], scale}; }
+
+  bool alike(int row) const { return batch_.target[row] == 1.0; }
+  bool unlike(int row) const { return batch_.target[row] == -1.0 && !(excess(row) < 0.0); }
+  double excess(int row) const { return value_[row] - batch_.margin; }
+
+  LOGLOSS_NOINLINE ProductSums products_of(int row, double scale_a, double scale_b) const {
+    const ScaledRow<S> a = row_a(row, scale_a), b = row_b(row, scale_b);
+    LaneSum<T> ab, aa, bb;
+    for_each_tile<CosineTerms>(
+        batch_.features,
+        [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { return CosineFactors<T>{a(j, lanes), b(j, lanes)}; },
+        [&](const CosineTerms& tile) LOGLOSS_INLINE_LAMBDA {
+          ab.add(tile.ab);
+          aa.add(tile.aa);
+          bb.add(tile.bb);
+        });
+    return {total(ab), total(aa), total(bb), scale_a, scale_b};
+  }
+
+  // Of mixed targets branches would be missed for every other row.
+  LOGLOSS_NOINLINE Vec<double> losses_of_group(int first, Vec<double> target) const {
+    const Vec<double> zero(0.0), excess = value_.group(first) - Vec<double>(batch_.margin);
+    const Vec<double> of_unlike = select(excess < zero, zero, excess);
+    return select(target == Vec<double>(1.0), one_minus_cosines(first),
+                  select(target == Vec<double>(-1.0), of_unlike, zero));
+  }
+
+  // Of alike rows by way of their difference, where it is small.
+  LOGLOSS_INLINE Vec<double> one_minus_cosines(int first) const {
+    const Vec<double> zero(0.0), value = value_.group(first), one_minus = Vec<double>(1.0) - value;
+    const auto near = Vec<double>(kNearlyAlike) < value;
+    if (!any(near)) return one_minus;
+    const Cosines cosines = sums_.of_group(first);
+    PerRow<double> length_ratio, dd, da;
+    length_ratio.set_group(first, cosines.length_ratio());
+    dd.set_group(first, zero);
+    da.set_group(first, zero);
+    for (int row = first; row < first + kLanes && row < batch_.rows; ++row) {
+      if (alike(row) && value_[row] > kNearlyAlike) add_differences(row, length_ratio[row], &dd[row], &da[row]);
+    }
+    return select(near, cosines.one_minus_value(dd.group(first), da.group(first)), one_minus);
+  }
+
+  LOGLOSS_NOINLINE void add_differences(int row, double length_ratio, double* dd_of_row, double* da_of_row) const {
+    const ScaledRow<S> a = row_a(row, sums_.scale_a[row]), b = row_b(row, sums_.scale_b[row]);
+    const Vec<double> minus_ratio(-length_ratio);
     LaneSum<T> dd, da;
     for_each_tile<DifferenceTerms>(
-        features_,
+        batch_.features,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
           const Vec<double> value_a = a(j, lanes), difference = fma(minus_ratio, b(j, lanes), value_a);
           return DifferenceTerms{difference * difference, difference * value_a};
@@ -57,79 +252,34 @@ class RowPair {
           dd.add(tile.dd);
           da.add(tile.da);
         });
-    return cosine_.one_minus_value(total(dd), total(da));
+    *dd_of_row = total(dd);
+    *da_of_row = total(da);
   }
 
-  // The gradient of factor cos with respect to either row, or both. They are formed together: either may replace its
-  // row.
-  void write_gradients(double factor, S* grad_a, S* grad_b) const {
-    const Vec<double> across(cosine_.across()), along_a(cosine_.along_a()), along_b(cosine_.along_b());
-    const Vec<double> factor_a(factor * scale_a_), factor_b(factor * scale_b_);
-    for_each_vector(features_, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+  // Of factor cos with respect to either row, or both. They are formed before either is written: they may replace
+  // their rows.
+  LOGLOSS_NOINLINE void write_gradients_of(int row, const CosineSlopes& slopes, double factor, S* grad1,
+                                           S* grad2) const {
+    const ScaledRow<S> a = row_a(row, sums_.scale_a[row]), b = row_b(row, sums_.scale_b[row]);
+    const Vec<double> across(slopes.across[row]), along_a(slopes.along_a[row]), along_b(slopes.along_b[row]);
+    const Vec<double> factor_a(factor * sums_.scale_a[row]), factor_b(factor * sums_.scale_b[row]);
+    for_each_vector(batch_.features, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
       const Vec<double> value_a = a(j, lanes), value_b = b(j, lanes);
-      if (grad_a) store(grad_a + j, lanes, narrow<T>((across * value_b - along_a * value_a) * factor_a));
-      if (grad_b) store(grad_b + j, lanes, narrow<T>((across * value_a - along_b * value_b) * factor_b));
+      if (grad1) store(grad1 + j, lanes, narrow<T>((across * value_b - along_a * value_a) * factor_a));
+      if (grad2) store(grad2 + j, lanes, narrow<T>((across * value_a - along_b * value_b) * factor_b));
     });
   }
 
- private:
-  static constexpr double kLargestSquare = 0x1p1000;
-  static constexpr double kDown = 0x1p-600;
-
-  template <class Lanes>
-  LOGLOSS_INLINE Vec<double> a(std::int64_t j, Lanes lanes) const {
-    return widen(load(a_ + j, lanes, T(0))) * Vec<double>(scale_a_);
-  }
-  template <class Lanes>
-  LOGLOSS_INLINE Vec<double> b(std::int64_t j, Lanes lanes) const {
-    return widen(load(b_ + j, lanes, T(0))) * Vec<double>(scale_b_);
-  }
-
-  LOGLOSS_NOINLINE Cosine measure() {
-    LaneSum<T> ab, aa, bb;
-    for_each_tile<CosineTerms>(
-        features_,
-        [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-          const Vec<double> value_a = a(j, lanes), value_b = b(j, lanes);
-          return CosineTerms{value_a * value_b, value_a * value_a, value_b * value_b};
-        },
-        [&](const CosineTerms& tile) LOGLOSS_INLINE_LAMBDA {
-          ab.add(tile.ab);
-          aa.add(tile.aa);
-          bb.add(tile.bb);
-        });
-    sums_ = {total(ab), total(aa), total(bb)};
-    return Cosine(sums_, scale_a_, scale_b_);
-  }
-
-  const S* a_;
-  const S* b_;
-  std::int64_t features_;
-  double scale_a_ = 1.0, scale_b_ = 1.0;
-  CosineSums sums_;
-  Cosine cosine_;
+  const CosineBatch& batch_;
+  SumsOfRows sums_;
+  PerRow<double> value_;
 };
 
 template <class S>
 void cosine_embedding_loss(const CosineBatch& batch) {
-  using T = compute_t<S>;
-  T* loss = static_cast<T*>(batch.loss);
-  for (int row = 0; row < batch.rows; ++row) {
-    S* grad1 = batch.grad1 ? static_cast<S*>(batch.grad1[row]) : nullptr;
-    S* grad2 = batch.grad2 ? static_cast<S*>(batch.grad2[row]) : nullptr;
-    const RowPair<S> pair(batch.input1[row], batch.input2[row], batch.features);
-    const bool alike = batch.target[row] == 1.0;
-    const double excess = pair.cosine().value() - batch.margin;
-    const bool unlike = batch.target[row] == -1.0 && !(excess < 0.0);
-    if (loss) loss[row] = static_cast<T>(alike ? pair.one_minus_cosine() : unlike ? excess : 0.0);
-    const double scale = grad_scale_of(batch, row);
-    if (alike || unlike) {
-      if (grad1 || grad2) pair.write_gradients(alike ? -scale : scale, grad1, grad2);
-    } else {
-      if (grad1) write_zeros(grad1, batch.features, batch.second_sweep.past_caches);
-      if (grad2) write_zeros(grad2, batch.features, batch.second_sweep.past_caches);
-    }
-  }
+  const CosineKernel<S> kernel(batch);
+  if (batch.loss) kernel.write_losses();
+  if (batch.grad1 || batch.grad2) kernel.write_gradients();
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -160,12 +160,9 @@ template <class Term, class F, class Sink>
 LOGLOSS_INLINE void for_each_tile(std::int64_t n, F f, Sink sink) {
   for (std::int64_t tile = 0; tile < n; tile += kTile) {
     if constexpr (sizeof(Term) > sizeof(Vec<double>)) {
-      Term half[2];
-      for (int h = 0; h < 2; ++h) {
-        const std::int64_t start = tile + h * (kTile / 2);
-        half[h] = start < n ? sum_of_half<Term>(start, n, f) : Term{};
-      }
-      sink(half[0] + half[1]);
+      const std::int64_t middle = tile + kTile / 2;
+      const Term first = sum_of_half<Term>(tile, n, f);
+      sink(middle < n ? first + sum_of_half<Term>(middle, n, f) : first);
     } else {
       Term slot[8];
       fill_tile(tile, n, f, slot);

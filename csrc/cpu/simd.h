@@ -88,6 +88,10 @@ template <class T>
 LOGLOSS_INLINE Vec<T> operator/(Vec<T> a, Vec<T> b) {
   return lanewise<Native<T>::div>(a, b);
 }
+LOGLOSS_INLINE Vec<double> sqrt(Vec<double> a) {
+  for_each_register<Vec<double>>([&](int i) LOGLOSS_INLINE_LAMBDA { a.reg[i] = Native<double>::sqrt(a.reg[i]); });
+  return a;
+}
 // The larger operand; the second one where they do not compare, so a NaN is kept if it stands second.
 template <class T>
 LOGLOSS_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {

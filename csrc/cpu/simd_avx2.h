@@ -121,6 +121,7 @@ struct Native<double> {
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return _mm256_sub_pd(a, b); }
   static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return _mm256_mul_pd(a, b); }
   static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return _mm256_div_pd(a, b); }
+  static LOGLOSS_INLINE Reg sqrt(Reg a) { return _mm256_sqrt_pd(a); }
   static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_pd(a, b, c); }
   static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return _mm256_max_pd(a, b); }
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }

@@ -111,6 +111,7 @@ struct Native<double> {
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return vsubq_f64(a, b); }
   static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return vmulq_f64(a, b); }
   static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return vdivq_f64(a, b); }
+  static LOGLOSS_INLINE Reg sqrt(Reg a) { return vsqrtq_f64(a); }
   static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f64(c, a, b); }
   static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return vceqq_f64(a, b); }

@@ -3,8 +3,8 @@
 // cpu/entropy.h, cpu/kl_div_with_logits.h and cpu/cosine_embedding_loss.h.
 #pragma once
 
-#include "common/cosine.h"
 #include "common/kl_div.h"
+#include "cpu/cosine_embedding_loss.h"
 #include "cpu/entropy.h"
 #include "cpu/kl_div_with_logits.h"
 #include "cuda/softmax.h"
@@ -201,74 +201,103 @@ struct CosineEmbedding {
   S* grad1;
   S* grad2;
 
+  struct Numbers {
+    PerRow<double> value, length_ratio;
+    CosineSlopes slopes;
+  };
+
   template <class Crew>
   LOGLOSS_INLINE void run(const Crew& crew, const RowsInHand<S, kInputs>& rows, SumState* sum) const {
-    for (int i = 0; i < rows.count; ++i) {
-      const std::int64_t row = rows.first + i;
-      const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
-      // Squares of large float64 values overflow: see cpu/cosine_embedding_loss.h.
-      double scale_a = 1.0, scale_b = 1.0;
-      CosineSums sums;
-      for (bool again = true; again;) {
-        sums = measure(crew, in, scale_a, scale_b);
-        const double large_a = sums.aa > kLargestSquare ? kDown : scale_a;
-        const double large_b = sums.bb > kLargestSquare ? kDown : scale_b;
-        again = large_a != scale_a || large_b != scale_b;
-        scale_a = large_a;
-        scale_b = large_b;
-      }
-      const Cosine cosine(sums, scale_a, scale_b);
-      const double excess = cosine.value() - margin;
-      const bool alike = target[row] == 1.0, unlike = target[row] == -1.0 && !(excess < 0.0);
-      if (want_loss) {
-        const double loss = alike ? one_minus(crew, in, cosine, scale_a, scale_b) : unlike ? excess : 0.0;
-        if (crew.first_thread()) losses.put(row, static_cast<T>(loss), sum);
-      }
-      if (!grad1 && !grad2) continue;
-      const double scale = losses.grad_scale_of(row), factor = alike ? -scale : scale;
-      write_gradients(crew, row, in, cosine, alike || unlike, factor, scale_a, scale_b);
-    }
+    const OwnRow<Crew> own(crew, rows);
+    const SumsOfRows sums = sums_of_rows(crew, rows, own);
+    const Numbers numbers = crew.once([&] {
+      const Cosines cosines = sums.of_group(0);
+      Numbers mine;
+      mine.value.set_group(0, cosines.value());
+      mine.length_ratio.set_group(0, cosines.length_ratio());
+      mine.slopes.set_group(0, cosines);
+      return mine;
+    });
+    if (want_loss) put_losses(crew, rows, own, sums, numbers, sum);
+    for (int i = 0; (grad1 || grad2) && i < rows.count; ++i) write_gradients(crew, rows, i, sums, numbers);
   }
 
  private:
-  static constexpr double kLargestSquare = 0x1p1000;
-  static constexpr double kDown = 0x1p-600;
+  LOGLOSS_INLINE bool alike(std::int64_t row) const { return target[row] == 1.0; }
+  LOGLOSS_INLINE bool unlike(std::int64_t row, double value) const {
+    return target[row] == -1.0 && !(value - margin < 0.0);
+  }
 
   template <class Lanes>
   static LOGLOSS_INLINE Vec<double> scaled(const S* x, Lanes lanes, double scale) {
-    return widen(load(x, lanes, T(0))) * Vec<double>(scale);
+    return ScaledRow<S>(x, scale)(0, lanes);
   }
+
   template <class Crew>
-  LOGLOSS_INLINE CosineSums measure(const Crew& crew, const S* const (&in)[2], double scale_a, double scale_b) const {
-    const RowSums<3> sums = sum_of_rows<double, 3, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
-      const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
-      return Terms<double, 3>{{a * b, a * a, b * b}};
-    });
-    return {sums.field[0], sums.field[1], sums.field[2]};
+  LOGLOSS_INLINE SumsOfRows sums_of_rows(const Crew& crew, const RowsInHand<S, kInputs>& rows,
+                                         const OwnRow<Crew>& own) const {
+    SumsOfRows sums;
+    sums.set(0, ProductSums{});
+    for (int i = 0; i < rows.count; ++i) {
+      const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
+      const ProductSums of_row = finite_sums<T>([&](double scale_a, double scale_b) {
+        const RowSums<3> sum = sum_of_rows<double, 3, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+          const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
+          return Terms<double, 3>{{a * b, a * a, b * b}};
+        });
+        return ProductSums{sum.field[0], sum.field[1], sum.field[2], scale_a, scale_b};
+      });
+      if (own.is(i)) sums.set(0, of_row);
+    }
+    return sums;
   }
+
   template <class Crew>
-  LOGLOSS_INLINE double one_minus(const Crew& crew, const S* const (&in)[2], const Cosine& cosine, double scale_a,
-                                  double scale_b) const {
-    const double value = cosine.value();
-    if (!(value > 0.5)) return 1.0 - value;
-    const Vec<double> minus_ratio(-(cosine.length_a() / cosine.length_b()));
-    const RowSums<2> sums = sum_of_rows<double, 2, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
-      const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
-      const Vec<double> difference = fma(minus_ratio, b, a);
-      return Terms<double, 2>{{difference * difference, difference * a}};
-    });
-    return cosine.one_minus_value(sums.field[0], sums.field[1]);
+  LOGLOSS_INLINE void put_losses(const Crew& crew, const RowsInHand<S, kInputs>& rows, const OwnRow<Crew>& own,
+                                 const SumsOfRows& sums, const Numbers& numbers, SumState* sum) const {
+    double dd = 0.0, da = 0.0;
+    for (int i = 0; i < rows.count; ++i) {
+      const double value = numbers.value[i], scale_a = sums.scale_a[i], scale_b = sums.scale_b[i];
+      const Vec<double> minus_ratio(-numbers.length_ratio[i]);
+      if (!alike(rows.first + i) || !(value > kNearlyAlike)) continue;
+      const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
+      const RowSums<2> of_row = sum_of_rows<double, 2, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
+        const Vec<double> a = scaled(x[0], lanes, scale_a), b = scaled(x[1], lanes, scale_b);
+        const Vec<double> difference = fma(minus_ratio, b, a);
+        return Terms<double, 2>{{difference * difference, difference * a}};
+      });
+      if (!own.is(i)) continue;
+      dd = of_row.field[0];
+      da = of_row.field[1];
+    }
+    if (!own.writes()) return;
+    const double value = numbers.value.group(0).reg[0];
+    double loss = unlike(own.row(), value) ? value - margin : 0.0;
+    if (alike(own.row())) {
+      loss = value > kNearlyAlike ? sums.of_group(0).one_minus_value(Vec<double>(dd), Vec<double>(da)).reg[0]
+                                  : 1.0 - value;
+    }
+    losses.put(own.row(), static_cast<T>(loss), sum);
   }
+
   template <class Crew>
-  LOGLOSS_INLINE void write_gradients(const Crew& crew, std::int64_t row, const S* const (&in)[2], const Cosine& cosine,
-                                      bool counts, double factor, double scale_a, double scale_b) const {
-    const std::int64_t start = shape.start(row);
+  LOGLOSS_INLINE void write_gradients(const Crew& crew, const RowsInHand<S, kInputs>& rows, int i,
+                                      const SumsOfRows& sums, const Numbers& numbers) const {
+    const std::int64_t row = rows.first + i, start = shape.start(row);
+    const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
     const OutputRow<S> out[2] = {{grad1 ? grad1 + start : nullptr, shape.inner},
                                  {grad2 ? grad2 + start : nullptr, shape.inner}};
-    const Vec<double> across(cosine.across()), along_a(cosine.along_a()), along_b(cosine.along_b());
-    const Vec<double> factor_a(factor * scale_a), factor_b(factor * scale_b);
+    const bool counts = alike(row) || unlike(row, numbers.value[i]);
+    const double scale = losses.grad_scale_of(row), factor = alike(row) ? -scale : scale;
+    const double scale_a = sums.scale_a[i], scale_b = sums.scale_b[i];
+    const Vec<double> across(numbers.slopes.across[i]), along_a(numbers.slopes.along_a[i]),
+        along_b(numbers.slopes.along_b[i]), factor_a(factor * scale_a), factor_b(factor * scale_b);
     transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
-      const Vec<double> a = widen(x[0]) * Vec<double>(scale_a), b = widen(x[1]) * Vec<double>(scale_b);
+      Vec<double> a = widen(x[0]), b = widen(x[1]);
+      if constexpr (kScalesVectors<T>) {
+        a = a * Vec<double>(scale_a);
+        b = b * Vec<double>(scale_b);
+      }
       y[0] = counts ? narrow<T>((across * b - along_a * a) * factor_a) : Vec<T>(T(0));
       y[1] = counts ? narrow<T>((across * a - along_b * b) * factor_b) : Vec<T>(T(0));
     });

@@ -51,6 +51,7 @@ struct Native {
   static LOGLOSS_INLINE Reg sub(Reg a, Reg b) { return a - b; }
   static LOGLOSS_INLINE Reg mul(Reg a, Reg b) { return a * b; }
   static LOGLOSS_INLINE Reg div(Reg a, Reg b) { return a / b; }
+  static LOGLOSS_INLINE Reg sqrt(Reg a) { return __builtin_sqrt(a); }
   static LOGLOSS_INLINE Reg fma(Reg a, Reg b, Reg c) { return rounded_once(a, b, c); }
   static LOGLOSS_INLINE Reg max(Reg a, Reg b) { return a > b ? a : b; }
   static LOGLOSS_INLINE Mask equal(Reg a, Reg b) { return a == b; }
