@@ -3,7 +3,8 @@
 //
 // A kernel is handed a batch of at most kMaxRows rows as pointers to rows of `classes` elements; where the rows come
 // from (strides, other axes, byte order) is the caller's business. Rows are contiguous, or in kernels that have a
-// `class_stride` also side by side: rows[i] + c kMaxRows is then class c of row i. Every option has become a number.
+// `class_stride` also side by side, in groups of kRowsSideBySide that lie one after the other: rows[i] + c
+// kRowsSideBySide is then class c of row i. Every option has become a number.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 namespace logloss {
 
 inline constexpr int kMaxRows = 64;
+inline constexpr int kRowsSideBySide = 16;
 inline constexpr int kMaxElements = 4096;
 inline constexpr std::int64_t kMostClassesSideBySide = 1024;
 
@@ -22,8 +24,9 @@ inline constexpr std::int64_t kKeptAlignment = 64;
 
 // How a sweep over the rows of a batch prepares another one, which writes results as large as the input.
 struct SecondSweep {
-  // Room for what the first sweep found out: rows x classes values of the compute type, and kKeptBeyond bytes. Null: it
-  // is computed again.
+  // Room for what the first sweep found out: rows x classes values of the compute type, of whole groups of rows that
+  // lie side by side, and kKeptBeyond bytes. Float32 results that lie side by side may be there themselves. Null: it is
+  // computed again.
   void* kept = nullptr;
   // The results do not fit into the caches, and do not replace their input.
   bool past_caches = false;
@@ -57,7 +60,7 @@ struct ChunkJoin {
 struct SoftmaxBatch {
   int rows;
   std::int64_t classes;
-  std::int64_t class_stride;  // 1 or kMaxRows
+  std::int64_t class_stride;  // 1 or kRowsSideBySide
   const void* const* input;
   const void* const* grad_output;  // backward only
   void* const* output;
@@ -81,7 +84,7 @@ struct RowValueBatch {
 struct CrossEntropyBatch {
   int rows;
   std::int64_t classes;
-  std::int64_t class_stride;  // 1 or kMaxRows
+  std::int64_t class_stride;  // 1 or kRowsSideBySide
   const void* const* input;
   const std::int64_t* target;  // class of each row, kIgnored for a row that counts for nothing; null: probabilities
   const void* const* probs;    // null: index targets

@@ -137,7 +137,7 @@ class CrossEntropyKernel {
     const RowWriter<S> writer(rows_, batch_.second_sweep, batch_.grad);
     const auto write_row = [&](int row) { write_grad(writer, scale, row); };
     if (plain()) {
-      for_each_row_or_group(rows_, write_row, [&](int first) { writer.write_softmax_group(first, scale); });
+      for_each_row_or_group(rows_, write_row, [&](int first) { writer.write_softmax_group(first, stats_, scale); });
     } else {
       for (int row = 0; row < batch_.rows; ++row) write_row(row);
     }

@@ -57,7 +57,7 @@ void softmax(const SoftmaxBatch& batch) {
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   for_each_row_or_group(
       rows, [&](int row) LOGLOSS_INLINE_LAMBDA { writer.write_softmax(row, stats, scale); },
-      [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, scale); });
+      [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, stats, scale); });
 }
 
 // dx = g - softmax(x) sum(g)

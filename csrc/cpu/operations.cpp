@@ -120,8 +120,10 @@ class Windows {
 // How each worker's second sweeps go about it: see SecondSweep.
 class SecondSweeps {
  public:
-  SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches)
+  SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches,
+               Layout layout = Layout::contiguous)
       : past_caches_(output && goes_past_caches(input, *output)),
+        keeps_in_results_(output && layout == Layout::side_by_side && input.dtype == DType::float32),
         batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
         kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
@@ -134,7 +136,8 @@ class SecondSweeps {
     sweep.stats = batches_.stats(part.first);
     sweep.begin = part.begin;
     sweep.end = part.end;
-    if (kept_.empty() || sweep.stats) return sweep;
+    if (keeps_in_results_) sweep.kept = output[0];
+    if (kept_.empty() || keeps_in_results_ || sweep.stats) return sweep;
     std::unique_ptr<char[]>& kept = kept_[static_cast<std::size_t>(part.worker)];
     if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_) + kPage);
     // A load waits for a store to an address that differs by a multiple of a page as if it read what is stored: what is
@@ -171,6 +174,7 @@ class SecondSweeps {
   static constexpr std::uintptr_t kPage = 4096;  // what of an address a waiting load is compared by
 
   bool past_caches_;
+  bool keeps_in_results_;
   const Batches& batches_;
   std::int64_t batch_elements_;
   std::int64_t kept_bytes_;
@@ -261,7 +265,7 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
   Windows grad(task.grad, RowWindow::Use::write, batches.workers(),
                layout == Layout::in_place ? Layout::contiguous : layout);
-  SecondSweeps second_sweeps(task.input, task.grad, batches);
+  SecondSweeps second_sweeps(task.input, task.grad, batches, layout);
   LossesByWorker losses(task.input.dtype, task, task.input.rows(), batches.workers());
   const bool finished = batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
@@ -331,11 +335,11 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   Windows inputs(&input, RowWindow::Use::read, batches.workers(), layout);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers(), layout);
-  SecondSweeps second_sweeps(input, &output, batches);
+  SecondSweeps second_sweeps(input, &output, batches, layout);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
     void* const* const results = outputs.open(first, rows, worker);
-    kernel({rows, input.classes, side_by_side ? kMaxRows : 1, inputs.open(first, rows, worker),
+    kernel({rows, input.classes, side_by_side ? kRowsSideBySide : 1, inputs.open(first, rows, worker),
             grads.open(first, rows, worker), results, second_sweeps.of(part, results)});
     outputs.close(worker);
   });
@@ -377,7 +381,7 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
   const Layout layout = side_by_side ? Layout::side_by_side : Layout::contiguous;
   return run_class_loss(kernels().cross_entropy, task, layout, splits, interrupted,
                         [&](CrossEntropyBatch& batch, void* const* probs, const Part& part) {
-                          batch.class_stride = side_by_side ? kMaxRows : 1;
+                          batch.class_stride = side_by_side ? kRowsSideBySide : 1;
                           batch.probs = probs;
                           batch.smoothing = task.smoothing;
                           batch.hit = task.hit && part.begin == 0 ? task.hit + part.first : nullptr;

@@ -55,9 +55,50 @@ void copy_words(const PackedRows& copy, bool pack) {
   pack ? copy_words<Word, true>(copy) : copy_words<Word, false>(copy);
 }
 
-void ask_for(const char* memory, std::size_t bytes) {
-  constexpr std::size_t kLine = 64;
-  for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(memory + at, 0, 2);
+// Rows at `rows`, their elements `stride` bytes apart, and the same rows side by side, at `beside`.
+struct RowsBesideRows {
+  void* const* rows;
+  std::int64_t stride;
+  void* const* beside;
+  int count;
+  std::int64_t classes;
+};
+
+// Copies one way or the other, class by class, in runs of rows that are neighbours in memory. The runs are too far
+// apart for the hardware to see the next one coming: it is asked for. (2 x 1000 x 64 x 64 on AVX-512, one thread: 3.4
+// ms for the copies of the input and 16 for those of the result, 2.2 and 2.8 so; where a class is 16 KiB from the next,
+// their lines share few sets of a cache, and what is asked for long ahead is gone again.)
+template <class Word, bool kToSide>
+void copy_classes_of(const RowsBesideRows& copy) {
+  constexpr std::int64_t kSize = sizeof(Word), kGroup = kRowsSideBySide * kSize, kLine = 64, kClassesAhead = 4;
+  const auto move = [](char* far, char* beside, std::size_t bytes) {
+    kToSide ? std::memcpy(beside, far, bytes) : std::memcpy(far, beside, bytes);
+  };
+  for (int row = 0; row < copy.count;) {
+    const auto address_of = [&](int r) { return static_cast<char*>(copy.rows[r]); };
+    int end = row + 1;
+    while (end < copy.count && address_of(end) == address_of(row) + (end - row) * kSize) ++end;
+    for (std::int64_t c = 0; c < copy.classes; ++c) {
+      char* far = address_of(row) + c * copy.stride;
+      if (c + kClassesAhead < copy.classes) {
+        const char* ahead = far + kClassesAhead * copy.stride;
+        for (std::int64_t at = 0; at < (end - row) * kSize; at += kLine) __builtin_prefetch(ahead + at, !kToSide);
+      }
+      for (int first = row; first < end;) {
+        const int in_group = kRowsSideBySide - first % kRowsSideBySide, rows = std::min(end - first, in_group);
+        char* const beside = static_cast<char*>(copy.beside[first]) + c * kGroup;
+        rows == kRowsSideBySide ? move(far, beside, kGroup) : move(far, beside, static_cast<std::size_t>(rows * kSize));
+        first += rows;
+        far += rows * kSize;
+      }
+    }
+    row = end;
+  }
+}
+
+template <class Word>
+void copy_classes_of(const RowsBesideRows& copy, bool to_side) {
+  to_side ? copy_classes_of<Word, true>(copy) : copy_classes_of<Word, false>(copy);
 }
 
 }  // namespace
@@ -132,9 +173,18 @@ void RowWindow::open(std::int64_t first, int count) {
   array_->addresses(first, count, addresses_);
   const std::int64_t item = item_size(array_->dtype);
   const bool side_by_side = layout_ == Layout::side_by_side;
-  const std::int64_t row_bytes = side_by_side ? item : array_->classes * item;
-  buffer_.resize(static_cast<std::size_t>((side_by_side ? kMaxRows : count) * array_->classes * item));
-  for (int row = 0; row < count; ++row) pointers_[row] = buffer_.data() + row * row_bytes;
+  const int rows = side_by_side ? (count + kRowsSideBySide - 1) / kRowsSideBySide * kRowsSideBySide : count;
+  buffer_.resize(static_cast<std::size_t>(rows * array_->classes * item) + kAlignment);
+  const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(buffer_.data());
+  char* const window = buffer_.data() + (kAlignment - start % kAlignment) % kAlignment;
+  const std::int64_t row_bytes = array_->classes * item;
+  if (side_by_side) {
+    for (int first = 0; first < count; first += kRowsSideBySide) {
+      for (int i = 0; i < kRowsSideBySide; ++i) pointers_[first + i] = window + first * row_bytes + i * item;
+    }
+  } else {
+    for (int row = 0; row < count; ++row) pointers_[row] = window + row * row_bytes;
+  }
   if (use_ == Use::read) side_by_side ? copy_classes(true) : copy_rows(true);
 }
 
@@ -147,28 +197,20 @@ void RowWindow::close() {
   }
 }
 
-// Class by class, in pieces of rows that are neighbours in memory. The pieces of a class are too far apart for the
-// hardware to see them coming: what the next window will read is asked for while this one is read.
 void RowWindow::copy_classes(bool into_window) {
-  const std::int64_t item = item_size(array_->dtype);
-  for (int row = 0; row < count_;) {
-    char* strided = static_cast<char*>(addresses_[row]);
-    int end = row + 1;
-    while (end < count_ && addresses_[end] == strided + (end - row) * item) ++end;
-    char* packed = buffer_.data() + row * item;
-    const std::size_t bytes = static_cast<std::size_t>((end - row) * item);
-    for (std::int64_t c = 0; c < array_->classes; ++c) {
-      into_window ? std::memcpy(packed, strided, bytes) : std::memcpy(strided, packed, bytes);
-      if (into_window) ask_for(strided + bytes, bytes);
-      packed += kMaxRows * item;
-      strided += array_->class_stride;
-    }
-    row = end;
+  const RowsBesideRows copy{addresses_, array_->class_stride, pointers_, count_, array_->classes};
+  switch (item_size(array_->dtype)) {
+    case 2:
+      return copy_classes_of<std::uint16_t>(copy, into_window);
+    case 4:
+      return copy_classes_of<std::uint32_t>(copy, into_window);
+    default:
+      return copy_classes_of<std::uint64_t>(copy, into_window);
   }
 }
 
 void RowWindow::copy_rows(bool into_window) {
-  const PackedRows copy{addresses_, array_->class_stride, buffer_.data(),
+  const PackedRows copy{addresses_, array_->class_stride, static_cast<char*>(pointers_[0]),
                         count_,     array_->classes,      array_->byte_swapped};
   switch (item_size(array_->dtype)) {
     case 2:
@@ -185,7 +227,8 @@ int rows_per_batch(const RowArray& array) {
   constexpr std::int64_t kCacheLine = 64;
   const std::int64_t row_bytes = std::max<std::int64_t>(array.classes * item_size(array.dtype), 1);
   const std::int64_t fewest = array.direct() ? 1 : kCacheLine / item_size(array.dtype);
-  return static_cast<int>(std::clamp<std::int64_t>(kBatchBytes / row_bytes, fewest, kMaxRows));
+  const std::int64_t rows = std::clamp<std::int64_t>(kBatchBytes / row_bytes, fewest, kMaxRows);
+  return static_cast<int>(array.side_by_side() ? rows / kRowsSideBySide * kRowsSideBySide : rows);
 }
 
 }  // namespace logloss

@@ -54,6 +54,8 @@ class RowWindow {
   void* const* pointers() const { return pointers_; }
 
  private:
+  static constexpr std::size_t kAlignment = 64;
+
   void copy_rows(bool into_window);
   void copy_classes(bool into_window);
 

@@ -239,6 +239,11 @@ class SoftmaxScale {
   bool takes_kept(const BatchStats<T>& stats, int row) const {
     return shift_[row] == T(0) && static_cast<double>(exponent_[row]) >= stats.exponent[row];
   }
+  // What was kept of all rows of a group.
+  LOGLOSS_INLINE bool takes_kept_of_group(const BatchStats<T>& stats, int first) const {
+    return count(shift_.group(first) == Vec<T>(T(0))) == kLanes &&
+           !any(widen(exponent_.group(first)) < stats.exponent.group(first));
+  }
 
   // The elements of one row, or of the 16 rows of a group, lane by lane.
   class Row {

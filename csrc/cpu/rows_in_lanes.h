@@ -111,10 +111,14 @@ LOGLOSS_INLINE bool take_maxima(std::int64_t classes, Column column, LaneStats* 
 class ColumnTerms {
  public:
   LOGLOSS_INLINE explicit ColumnTerms(const LaneStats& stats) : exp_(stats.exponent), max_(stats.max) {}
-  LOGLOSS_INLINE Vec<float> operator()(Vec<float> value) {
+  // Of column c; `keep` as ChunkSweep takes it.
+  template <class Keep>
+  LOGLOSS_INLINE Vec<float> operator()(std::int64_t c, Vec<float> value, Keep keep) {
     const auto is_max = value == max_;
     ties_ = ties_ + select(is_max, Vec<float>(1.0f), Vec<float>(0.0f));
-    return clear(is_max, exp_(value));
+    const auto parts = exp_.parts(value);
+    keep(c * kLanes, AllLanes{}, parts.m1);
+    return clear(is_max, exp_.value(parts));
   }
   LOGLOSS_INLINE Vec<float> ties() const { return ties_; }
 
@@ -138,12 +142,13 @@ LOGLOSS_INLINE Vec<double> add_lanes(std::int64_t lanes, Lane& lane, int first =
 }
 
 // The statistics of 16 rows of at most kTurnedRow classes, which fill a virtual lane twice at most.
-LOGLOSS_NOINLINE inline bool sweep_few_columns(const Vec<float>* column, std::int64_t classes, LaneStats* stats) {
+template <class Keep>
+LOGLOSS_NOINLINE bool sweep_few_columns(const Vec<float>* column, std::int64_t classes, Keep keep, LaneStats* stats) {
   if (!take_maxima(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return column[c]; }, stats)) return false;
   ColumnTerms term(*stats);
   const auto lane = [&](int i) LOGLOSS_INLINE_LAMBDA {
-    const Vec<float> once = term(column[i]);
-    return widen(i + kLanes < classes ? once + term(column[i + kLanes]) : once);
+    const Vec<float> once = term(i, column[i], keep);
+    return widen(i + kLanes < classes ? once + term(i + kLanes, column[i + kLanes], keep) : once);
   };
   stats->rest = add_lanes(classes, lane);
   stats->ties = term.ties();
@@ -151,8 +156,8 @@ LOGLOSS_NOINLINE inline bool sweep_few_columns(const Vec<float>* column, std::in
 }
 
 // Of up to kBlock classes.
-template <class Column>
-LOGLOSS_INLINE bool sweep_columns(std::int64_t classes, Column column, LaneStats* stats) {
+template <class Column, class Keep>
+LOGLOSS_INLINE bool sweep_columns(std::int64_t classes, Column column, Keep keep, LaneStats* stats) {
   if (!take_maxima(classes, column, stats)) return false;
   ColumnTerms term(*stats);
   Vec<double> sum[kLanes];
@@ -161,7 +166,7 @@ LOGLOSS_INLINE bool sweep_columns(std::int64_t classes, Column column, LaneStats
     for (std::int64_t i = 0; i < kLanes && i < n; ++i) {
       Vec<float> slot[8];
       std::int64_t s = 0;
-      for (std::int64_t c = start + i; c < start + n; c += kLanes) slot[s++] = term(column(c));
+      for (std::int64_t c = start + i; c < start + n; c += kLanes) slot[s++] = term(c, column(c), keep);
       for (; s < 8; ++s) slot[s] = Vec<float>(0.0f);
       const Vec<double> tile = widen(tree_sum(slot));
       sum[i] = start == 0 ? tile : sum[i] + tile;
@@ -269,13 +274,24 @@ class KeptRows {
   using T = compute_t<S>;
 
  public:
-  KeptRows(const BatchRows<S>& rows, const SecondSweep& second)
-      : kept_(rows.side_by_side() ? nullptr : static_cast<T*>(second.kept)), rows_(rows) {}
+  KeptRows(const BatchRows<S>& rows, const SecondSweep& second) : kept_(static_cast<T*>(second.kept)), rows_(rows) {}
   // Null for rows that are swept as columns.
-  T* operator[](int row) const { return kept_ && rows_.classes() > kTurnedRow ? place_of(row) : nullptr; }
+  T* operator[](int row) const {
+    return kept_ && !rows_.side_by_side() && rows_.classes() > kTurnedRow ? place_of(row) : nullptr;
+  }
   // Null for rows that are not turned.
   Vec<float>* columns(int first) const {
     return kept_ && rows_.turned(first) ? reinterpret_cast<Vec<float>*>(place_of(first)) : nullptr;
+  }
+  // The exponentials of 16 rows that lie side by side, column by column; null for other rows. They may lie where the
+  // results go.
+  float* beside(int first) const {
+    if constexpr (sizeof(T) == sizeof(float)) return kept_ && rows_.side_by_side() ? place_of(first) : nullptr;
+    return nullptr;
+  }
+  // Of a group that was not swept as columns: a NaN in the first column says so.
+  void keep_nothing_beside(int first) const {
+    if (beside(first)) store(beside(first), Vec<float>(__builtin_nanf("")));
   }
 
  private:
@@ -293,14 +309,20 @@ LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const Kep
   Vec<float>* const column = kept.columns(first) ? kept.columns(first) : own;
   if (rows.side_by_side()) {
     const auto column_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); };
-    if (classes > kTurnedRow) return sweep_columns(classes, column_of, stats);
-    for (std::int64_t c = 0; c < classes; ++c) column[c] = column_of(c);
-    return sweep_few_columns(column, classes, stats);
+    const auto sweep = [&](auto keep) LOGLOSS_INLINE_LAMBDA {
+      if (classes > kTurnedRow) return sweep_columns(classes, column_of, keep, stats);
+      for (std::int64_t c = 0; c < classes; ++c) column[c] = column_of(c);
+      return sweep_few_columns(column, classes, keep, stats);
+    };
+    if constexpr (kKeeps) {
+      if (kept.beside(first)) return sweep(KeptExponentials<float>{kept.beside(first), 0});
+    }
+    return sweep(NothingKept{});
   }
   const RowGroup<S> group(rows, first);
   if (classes <= kTurnedRow) {
     turn_rows(group, classes, column);
-    return sweep_few_columns(column, classes, stats);
+    return sweep_few_columns(column, classes, NothingKept{}, stats);
   }
   const auto sweep = [&](auto keep) LOGLOSS_INLINE_LAMBDA {
     return classes == kTile ? sweep_tiles<true>(group, classes, keep, stats)
@@ -376,6 +398,7 @@ LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S, kKeeps>* sw
       }
       return;
     }
+    sweeps->kept().keep_nothing_beside(first);
   }
   stats->clear_group(first);
   for (int row = first; row < end; ++row) stats->set(row, sweeps->row_stats(row, NoRowTerm{}));
