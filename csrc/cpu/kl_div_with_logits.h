@@ -22,11 +22,14 @@ class ExpOfNegative {
   static constexpr double kFar = 708.0;
 
   LOGLOSS_INLINE explicit ExpOfNegative(Vec<double> x) {
+    using F = FloatFormat<double>;
+    const Vec<double> origin(F::kRound + F::kBias);
     x = max(Vec<double>(-kFar), x);
-    n_ = round_to_integer(x * Vec<double>(ExpConstants<double>::kLog2e));
+    const Vec<double> rounded = fma(x, Vec<double>(ExpConstants<double>::kLog2e), origin);
+    n_ = rounded - origin;
     r_ = minus_multiple_of_ln2(x, n_);
     curve_ = (r_ * r_) * polynomial<Series>(r_);
-    scale_ = power_of_two(n_);
+    scale_ = shift_left_bits<F::kFraction>(rounded);
   }
   LOGLOSS_INLINE Mask<double> unreduced() const { return n_ == Vec<double>(0.0); }
   LOGLOSS_INLINE Vec<double> value() const { return fma(scale_, r_ + curve_, scale_); }
@@ -51,9 +54,9 @@ struct ProbabilityPair<float> {
 
   LOGLOSS_INLINE ProbabilityPair(const RowSoftmax<float>& target, Vec<float> t, const RowSoftmax<float>& input,
                                  Vec<float> x) {
-    const Vec<double> zero(0.0), minus_log_p = target.minus_log(t);
-    no_target = Vec<double>(kNothing) < minus_log_p;
-    top = ExpOfNegative<Series>(max(zero - minus_log_p, zero - input.minus_log(x))).value();
+    const Vec<double> log_p = target.log(t);
+    no_target = log_p < Vec<double>(-kNothing);
+    top = ExpOfNegative<Series>(max(log_p, input.log(x))).value();
   }
   LOGLOSS_INLINE Vec<double> p(Mask<double> input_larger, Vec<double> ratio) const {
     return clear(no_target, select(input_larger, top * ratio, top));
@@ -109,7 +112,7 @@ struct ClassPair {
     // Of a class that only the input has, q - p is q.
     const Vec<double> d = select(pair.no_target, Vec<double>(-DistanceExp::kFar), target.log_ratio(t, input, x));
     const auto input_larger = d < zero;
-    const Vec<double> minus_distance = zero - max(zero - d, d);
+    const Vec<double> minus_distance = or_bits(d, FloatFormat<double>::kSign);
     const DistanceExp ratio(minus_distance);
     const Vec<double> excess = ratio.above_tangent(minus_distance), larger = pair.larger(input_larger);
     const Vec<double> step = larger * ratio.minus_one();

@@ -350,12 +350,12 @@ class RowSoftmax<float> {
   // What probability() gives for 1.
   static constexpr double kOne = 1.0;
 
-  // -log softmax(x) = (max - x) + l >= 0
-  LOGLOSS_INLINE Vec<double> minus_log(Vec<float> x) const { return (max_ - widen(x)) + log_rest_; }
-  LOGLOSS_INLINE Vec<double> probability(Vec<float> x) const { return exp(Vec<double>(0.0) - minus_log(x)); }
+  // log softmax(x) = (x - max) - l <= 0
+  LOGLOSS_INLINE Vec<double> log(Vec<float> x) const { return (widen(x) - max_) - log_rest_; }
+  LOGLOSS_INLINE Vec<double> probability(Vec<float> x) const { return exp(log(x)); }
   // log softmax(x) - log other(y)
   LOGLOSS_INLINE Vec<double> log_ratio(Vec<float> x, const RowSoftmax& other, Vec<float> y) const {
-    return other.minus_log(y) - minus_log(x);
+    return log(x) - other.log(y);
   }
 
  private:
@@ -372,7 +372,7 @@ class RowSoftmax<double> {
   // Subnormal probabilities keep their digits until the last product.
   static constexpr double kOne = 0x1p64;
 
-  LOGLOSS_INLINE Vec<double> minus_log(Vec<double> x) const { return (max_ - x) + log_rest_; }
+  LOGLOSS_INLINE Vec<double> log(Vec<double> x) const { return (x - max_) - log_rest_; }
   LOGLOSS_INLINE Vec<double> probability(Vec<double> x) const { return softmax_(x); }
   // log softmax(x) - log other(y). The logits are subtracted first, in two parts: nothing is lost where the rows are
   // equal but for a constant.
@@ -380,7 +380,7 @@ class RowSoftmax<double> {
     const Vec<double> zero(0.0);
     const VecPair<double> logits = two_sum(x, zero - y), maxima = two_sum(max_, zero - other.max_);
     const Vec<double> near = ((logits.high - maxima.high) + (logits.low - maxima.low)) + (other.log_rest_ - log_rest_);
-    return select(near - near == Vec<double>(0.0), near, other.minus_log(y) - minus_log(x));
+    return select(near - near == Vec<double>(0.0), near, log(x) - other.log(y));
   }
 
  private:

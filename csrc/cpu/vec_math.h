@@ -44,6 +44,7 @@ struct FloatFormat<double> {
   static constexpr double kTwoToFraction = 0x1p52;
   static constexpr BitsOf<double> kFractionMask = 0xfffffffffffff;
   static constexpr BitsOf<double> kOne = 0x3ff0000000000000;
+  static constexpr BitsOf<double> kSign = static_cast<BitsOf<double>>(0x8000000000000000);
   static constexpr BitsOf<double> kTwoToFractionBits = 0x4330000000000000;
   static constexpr BitsOf<double> kSqrtHalf = 0x3fe6a09e667f3bcd;
   static constexpr double kSmallestNormal = 0x1p-1022;
