@@ -67,5 +67,8 @@ Variants without a time, and in how many cases:
 
 ## Targets: {report.summary(verdicts)}
 
+In the way of a missed one stands what a section of [limits.md](limits.md) says, or the memory: then
+`limit` is what even the bandwidth measured beside it allows.
+
 {report.verdict_table(verdicts)}
 """

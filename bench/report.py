@@ -55,11 +55,11 @@ def notes(results: Sequence[Result]) -> str:
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
     """Return a Markdown table with a row for each target."""
     rows = [
-        (_WORDS[v.met], v.operation, v.case, str(v.threads), v.promise, v.measured)
+        (_WORDS[v.met], v.operation, v.case, str(v.threads), v.promise, v.measured, v.obstacle)
         for v in verdicts
     ]
-    header = ("", "operation", "case", "threads", "target", "measured")
-    return _table(header, rows, left=6)
+    header = ("", "operation", "case", "threads", "target", "measured", "what stands in the way")
+    return _table(header, rows, left=7)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bench import limits
 from bench.harness import Result
-from bench.operation import BEST_PEER, LIMIT, OURS, OURS_OUT, Operation, Target
+from bench.operation import BEST_PEER, LIMIT, OURS, OURS_OUT, Case, Operation, Target
 
 # The peak of the resident memory is exact to a few pages per thread, so small arrays tell nothing.
 _LARGE_BYTES = 64 * 2**20
@@ -19,7 +20,10 @@ TINY_CALLS = "threads started by tiny calls"
 
 @dataclass(frozen=True)
 class Verdict:
-    """A promise about a case; `met` is None if it was not measured, and `measured` says why."""
+    """A promise about a case; `met` is None if it was not measured, and `measured` says why.
+
+    `obstacle` says what stands in the way of one that is not met.
+    """
 
     operation: str
     case: str
@@ -27,6 +31,7 @@ class Verdict:
     promise: str
     measured: str
     met: bool | None
+    obstacle: str = ""
 
 
 def judge(
@@ -34,12 +39,13 @@ def judge(
 ) -> list[Verdict]:
     """Return the verdicts on the targets of `operations` about the cases in `results`."""
     speeds = [
-        _speed(target, result)
+        _speed(target, case, result)
         for operation in operations
         for result in results
         if result.operation == operation.name
         for target in operation.targets_on(result.threads)
-        if result.case in map(str, target.cases)
+        for case in target.cases
+        if result.case == str(case)
     ]
     memory = [
         _memory([result for result in results if result.operation == operation.name])
@@ -48,7 +54,7 @@ def judge(
     return [*speeds, *(verdict for verdict in memory if verdict), *_tiny_calls(machine)]
 
 
-def _speed(target: Target, result: Result) -> Verdict:
+def _speed(target: Target, case: Case, result: Result) -> Verdict:
     against = result.fastest(ours=False) if target.against == BEST_PEER else target.against
     promise = f"{_short(target.variant)}at least {_amount(target, target.ratio)}"
     if target.unless_limit <= 1.0:
@@ -66,7 +72,16 @@ def _speed(target: Target, result: Result) -> Verdict:
     if target.unless_limit <= 1.0:
         measured += f", {share:.0%}"
     met = ratio >= target.ratio or share >= target.unless_limit
-    return _verdict(result, promise, measured, met)
+    obstacle = "" if met else _obstacle(target, case, result, ratio / share)
+    return replace(_verdict(result, promise, measured, met), obstacle=obstacle)
+
+
+def _obstacle(target: Target, case: Case, result: Result, most: float) -> str:
+    """Return what stands in the way of a target; at the limit its ratio is `most`."""
+    section = limits.link(limits.section(target, case, writes=result.writes > 0))
+    if target.against != LIMIT and most < target.ratio:
+        return f"{LIMIT}: {most:.2f}x; {section}"
+    return section
 
 
 def _amount(target: Target, ratio: float) -> str:

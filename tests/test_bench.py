@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import logloss
-from bench import harness, machine, peers, readme, report, run, verdicts, yardsticks
+from bench import harness, limits, machine, peers, readme, report, run, verdicts, yardsticks
 from bench.harness import LIMITS, Result
 from bench.operation import BEST_PEER, LIMIT, OURS, OURS_OUT, TORCH, Case, Operation, Target
 
@@ -157,6 +157,33 @@ def test_verdicts(target: Target, met: bool | None, measured: str) -> None:
     times.skipped["scipy"] = "not installed"
     found = verdict(target, times)
     assert (found.met, found.measured) == (met, measured)
+
+
+@pytest.mark.parametrize(
+    ("target", "obstacle"),
+    [
+        (Target((CASE,), 10.0, TORCH), ""),
+        (Target((CASE,), 12.0, TORCH), "[S](limits.md#s)"),
+        (Target((CASE,), 26.0, TORCH), "limit: 25.00x; [S](limits.md#s)"),
+        (Target((CASE,), 0.5, LIMIT), "[S](limits.md#s)"),
+    ],
+)
+def test_obstacles(target: Target, obstacle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missed names its section, and a target beyond the bandwidth says so."""
+    monkeypatch.setattr(limits, "section", lambda *_, writes: "S")
+    assert verdict(target, result({TORCH: 200.0, OURS: 20.0})).obstacle == obstacle
+
+
+def test_every_target_has_a_section() -> None:
+    text = (ROOT / "bench" / limits.FILE).read_text()
+    headings = {line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")}
+    named = {
+        limits.section(target, case, writes=operation.writes > 0)
+        for operation in OPERATIONS
+        for target in operation.targets
+        for case in target.cases
+    }
+    assert named <= headings
 
 
 def test_yardsticks_are_no_peers() -> None:
