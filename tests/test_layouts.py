@@ -94,6 +94,13 @@ def same_bits(actual: Any, right: Any) -> None:
     assert actual.shape == right.shape and actual.tobytes() == right.tobytes()
 
 
+def same_numbers(actual: Array, right: Array) -> None:
+    """The same bits but of NaN, whose sign is the machine's business."""
+    nan, zero = np.isnan(right), np.zeros((), right.dtype)
+    np.testing.assert_array_equal(np.isnan(actual), nan)
+    same_bits(np.where(nan, zero, actual), np.where(nan, zero, right))
+
+
 def options_of(draw: st.DrawFn, classes: int, x: Array) -> dict[str, Any]:
     options: dict[str, Any] = {"reduction": draw(st.sampled_from(("none", "mean", "sum")))}
     if draw(st.booleans()):
@@ -185,6 +192,29 @@ def test_out(data: st.DataObject) -> None:
         out[...] = x
         assert call(out, out) is out
         assert out.tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("classes", [2, 21, 32, 33, 200, 1024, 1025])
+@pytest.mark.parametrize("rows", [1, 15, 64, 83])
+def test_special_rows_beside_plain_ones(classes: int, rows: int, dtype: np.dtype[Any]) -> None:
+    """A row that its neighbours cannot be worked on with changes nothing of them, nor of itself."""
+    generator = np.random.default_rng([classes, rows])
+    x = generator.normal(0, 3, (rows, classes)).astype(dtype)
+    target = generator.integers(0, classes, rows)
+    limit = 3e38 if dtype == np.float32 or dtype.kind == "V" else np.finfo(dtype).max
+    for row, special in zip(range(0, rows, 17), (np.inf, limit, np.nan, -np.inf), strict=False):
+        x[row] = special if special == -np.inf else x[row]
+        x[row, row % classes] = special
+    beside = np.ascontiguousarray(x.T)[np.newaxis]
+    for name in ("softmax", "log_softmax"):
+        found = getattr(logloss, name)(beside, 1)
+        same_numbers(found[0].T, getattr(logloss, name)(x, 1))
+    loss, grad = logloss.cross_entropy_value_and_grad(x, target, reduction="none")
+    found_loss, found = logloss.cross_entropy_value_and_grad(
+        beside, target[np.newaxis], reduction="none"
+    )
+    same_numbers(found_loss[0], loss)
+    same_numbers(found[0].T, grad)
 
 
 @pytest.mark.parametrize("code", INDEX_TYPES)

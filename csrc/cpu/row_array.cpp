@@ -179,8 +179,8 @@ void RowWindow::open(std::int64_t first, int count) {
   char* const window = buffer_.data() + (kAlignment - start % kAlignment) % kAlignment;
   const std::int64_t row_bytes = array_->classes * item;
   if (side_by_side) {
-    for (int first = 0; first < count; first += kRowsSideBySide) {
-      for (int i = 0; i < kRowsSideBySide; ++i) pointers_[first + i] = window + first * row_bytes + i * item;
+    for (int group = 0; group < count; group += kRowsSideBySide) {
+      for (int i = 0; i < kRowsSideBySide; ++i) pointers_[group + i] = window + group * row_bytes + i * item;
     }
   } else {
     for (int row = 0; row < count; ++row) pointers_[row] = window + row * row_bytes;
