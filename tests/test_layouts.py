@@ -205,6 +205,7 @@ def test_special_rows_beside_plain_ones(classes: int, rows: int, dtype: np.dtype
     for row, special in zip(range(0, rows, 17), (np.inf, limit, np.nan, -np.inf), strict=False):
         x[row] = special if special == -np.inf else x[row]
         x[row, row % classes] = special
+        x[row, -2:] = special  # where a NaN is seen by the maximum
     beside = np.ascontiguousarray(x.T)[np.newaxis]
     for name in ("softmax", "log_softmax"):
         found = getattr(logloss, name)(beside, 1)
