@@ -11,6 +11,19 @@ std::uint16_t swap_bytes(std::uint16_t a) { return __builtin_bswap16(a); }
 std::uint32_t swap_bytes(std::uint32_t a) { return __builtin_bswap32(a); }
 std::uint64_t swap_bytes(std::uint64_t a) { return __builtin_bswap64(a); }
 
+// f(an integer of the size of an element)
+template <class F>
+void with_word_of(DType dtype, F f) {
+  switch (item_size(dtype)) {
+    case 2:
+      return f(std::uint16_t{});
+    case 4:
+      return f(std::uint32_t{});
+    default:
+      return f(std::uint64_t{});
+  }
+}
+
 // Rows at `rows`, their elements `stride` bytes apart, and the same rows packed one after the other.
 struct PackedRows {
   void* const* rows;
@@ -199,27 +212,13 @@ void RowWindow::close() {
 
 void RowWindow::copy_classes(bool into_window) {
   const RowsBesideRows copy{addresses_, array_->class_stride, pointers_, count_, array_->classes};
-  switch (item_size(array_->dtype)) {
-    case 2:
-      return copy_classes_of<std::uint16_t>(copy, into_window);
-    case 4:
-      return copy_classes_of<std::uint32_t>(copy, into_window);
-    default:
-      return copy_classes_of<std::uint64_t>(copy, into_window);
-  }
+  with_word_of(array_->dtype, [&](auto word) { copy_classes_of<decltype(word)>(copy, into_window); });
 }
 
 void RowWindow::copy_rows(bool into_window) {
   const PackedRows copy{addresses_, array_->class_stride, static_cast<char*>(pointers_[0]),
                         count_,     array_->classes,      array_->byte_swapped};
-  switch (item_size(array_->dtype)) {
-    case 2:
-      return copy_words<std::uint16_t>(copy, into_window);
-    case 4:
-      return copy_words<std::uint32_t>(copy, into_window);
-    default:
-      return copy_words<std::uint64_t>(copy, into_window);
-  }
+  with_word_of(array_->dtype, [&](auto word) { copy_words<decltype(word)>(copy, into_window); });
 }
 
 int rows_per_batch(const RowArray& array) {
