@@ -194,7 +194,52 @@ def test_out(data: st.DataObject) -> None:
         assert out.tobytes() == right.tobytes()
 
 
-@pytest.mark.parametrize("classes", [2, 21, 32, 33, 200, 1024, 1025])
+@pytest.mark.parametrize("classes", [1, 2, 7, 21, 32, 33, 128, 129, 301])
+@pytest.mark.parametrize("beyond_line", [0, 1, 3])
+@pytest.mark.parametrize("plane", [(37, 40), (32, 32), (3, 5)])
+def test_large_planes(
+    plane: tuple[int, int], beyond_line: int, classes: int, dtype: np.dtype[Any]
+) -> None:
+    """A class axis that is not last, from anywhere in a cache line on; nothing else is touched."""
+    shape = (2, classes, *plane)
+    size, line = 2 * classes * plane[0] * plane[1], 64 // dtype.itemsize
+
+    def memory_and_array() -> tuple[Array, Array]:
+        memory = np.full(size + 3 * line, 7, dtype)
+        first = -memory.ctypes.data % 64 // dtype.itemsize + line + beyond_line
+        return memory, memory[first : first + size].reshape(shape)
+
+    generator = np.random.default_rng([classes, beyond_line])
+    _, x = memory_and_array()
+    x[...] = generator.normal(0, 3, shape).astype(dtype)
+    rows = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    grads = np.ascontiguousarray(np.moveaxis(x[::-1], 1, -1))
+    target = generator.integers(0, classes, (2, *plane))
+    calls: dict[str, tuple[Callable[[Array], Any], Array]] = {
+        "softmax": (
+            lambda out: logloss.softmax(x, 1, out=out),
+            logloss.softmax(rows, -1),
+        ),
+        "softmax_backward": (
+            lambda out: logloss.softmax_backward(x[::-1], x, 1, out=out),
+            logloss.softmax_backward(grads, rows, -1),
+        ),
+        "cross_entropy_value_and_grad": (
+            lambda out: logloss.cross_entropy_value_and_grad(x, target, out=out)[1],
+            logloss.cross_entropy_value_and_grad(rows, target, axis=-1)[1],
+        ),
+    }
+    for name, (call, right) in calls.items():
+        memory, out = memory_and_array()
+        call(out)
+        same_bits(np.moveaxis(out, 1, -1), right)
+        out[...] = 7
+        assert (memory == 7).all(), name
+    for f in (logloss.logsumexp, logloss.entropy_with_logits):
+        same_bits(f(x, axis=1), f(rows, axis=-1))
+
+
+@pytest.mark.parametrize("classes", [2, 21, 32, 33, 128, 129, 200])
 @pytest.mark.parametrize("rows", [1, 15, 64, 83])
 def test_special_rows_beside_plain_ones(classes: int, rows: int, dtype: np.dtype[Any]) -> None:
     """A row that its neighbours cannot be worked on with changes nothing of them, nor of itself."""

@@ -16,7 +16,7 @@ namespace logloss {
 inline constexpr int kMaxRows = 64;
 inline constexpr int kRowsSideBySide = 16;
 inline constexpr int kMaxElements = 4096;
-inline constexpr std::int64_t kMostClassesSideBySide = 1024;
+inline constexpr std::int64_t kMostClassesSideBySide = 128;
 
 // Room at SecondSweep::kept: 16 vectors of floats more than it is asked for, from a multiple of a vector on.
 inline constexpr std::int64_t kKeptBeyond = 1024;
@@ -25,8 +25,8 @@ inline constexpr std::int64_t kKeptAlignment = 64;
 // How a sweep over the rows of a batch prepares another one, which writes results as large as the input.
 struct SecondSweep {
   // Room for what the first sweep found out: rows x classes values of the compute type, of whole groups of rows that
-  // lie side by side, and kKeptBeyond bytes. Float32 results that lie side by side may be there themselves. Null: it is
-  // computed again.
+  // lie side by side, and kKeptBeyond bytes. Results of the compute type that lie side by side may be there themselves.
+  // Null: it is computed again.
   void* kept = nullptr;
   // The results do not fit into the caches, and do not replace their input.
   bool past_caches = false;

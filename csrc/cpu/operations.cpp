@@ -23,19 +23,21 @@ struct Part {
 // over chunks of rows, and each batch is one row and the chunk of it that is written.
 class Batches {
  public:
-  explicit Batches(const RowArray& input)
-      : input_(input),
-        rows_(input.rows()),
-        per_batch_(rows_per_batch(input)),
-        workers_(workers_for((rows_ + per_batch_ - 1) / per_batch_, rows_ * input.classes)) {}
-  // For an operation that may be cut within rows, in what it reads and in `output`, null if there is none.
-  Batches(const RowArray& input, const RowArray* output) : Batches(input) {
+  // `output` is null if there is none; may_cut_rows: within rows, in what is read and in what is written.
+  Batches(const RowArray& input, const RowArray* output, bool may_cut_rows)
+      : input_(input), rows_(input.rows()), per_batch_(rows_per_batch(input)) {
+    const int to_line = rows_to_line(output && !output->direct() ? *output : input);
+    if (to_line > 0 && to_line < per_batch_ && per_batch_ < rows_) before_first_ = per_batch_ - to_line;
+    workers_ = workers_for(batches(), rows_ * input.classes);
+    if (!may_cut_rows) return;
+
     const int threads = workers_for(rows_ * chunks(), rows_ * input.classes);
     const bool in_place = output && (!output->direct() || output->data == input.data);
     split_ = threads > 1 && rows_ < kRowsPerThread * threads && chunks() > 1 && input.direct() && !in_place;
     if (!split_) return;
     writes_ = output;
     per_batch_ = 1;
+    before_first_ = 0;
     workers_ = threads;
   }
 
@@ -49,10 +51,10 @@ class Batches {
   bool run(Interrupted interrupted, Body body) {
     if (split_ && !sweep_chunks(interrupted)) return false;
     const std::int64_t parts = writes_ && !stats_.empty() ? chunks() : 1;
-    const std::int64_t batches = (rows_ + per_batch_ - 1) / per_batch_;
-    return parallel_for(batches * parts, workers_, interrupted, [&](std::int64_t item, int worker) {
-      const std::int64_t first = item / parts * per_batch_;
-      Part part{first, static_cast<int>(std::min<std::int64_t>(per_batch_, rows_ - first)), worker};
+    return parallel_for(batches() * parts, workers_, interrupted, [&](std::int64_t item, int worker) {
+      const std::int64_t start = item / parts * per_batch_ - before_first_;
+      const std::int64_t first = std::max<std::int64_t>(start, 0), end = std::min(start + per_batch_, rows_);
+      Part part{first, static_cast<int>(end - first), worker};
       if (parts > 1) {
         part.begin = item % parts * kChunkElements;
         part.end = part.begin + kChunkElements;
@@ -65,6 +67,7 @@ class Batches {
   // From this many rows for each thread on, whole rows keep all threads busy.
   static constexpr std::int64_t kRowsPerThread = 4;
 
+  std::int64_t batches() const { return (before_first_ + rows_ + per_batch_ - 1) / per_batch_; }
   std::int64_t chunks() const { return (input_.classes + kChunkElements - 1) / kChunkElements; }
 
   // False if interrupted. Rows that take more than one sweep leave stats_ empty: they are swept whole.
@@ -89,6 +92,7 @@ class Batches {
   const RowArray& input_;
   std::int64_t rows_;
   int per_batch_;
+  int before_first_ = 0;  // by how many rows the first batch is smaller
   int workers_;
   bool split_ = false;
   bool writes_ = false;
@@ -123,7 +127,7 @@ class SecondSweeps {
   SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches,
                Layout layout = Layout::contiguous)
       : past_caches_(output && goes_past_caches(input, *output)),
-        keeps_in_results_(output && layout == Layout::side_by_side && input.dtype == DType::float32),
+        keeps_in_results_(output && layout == Layout::side_by_side && input.dtype == compute_dtype(input.dtype)),
         batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
         kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
@@ -260,7 +264,7 @@ template <class Batch, class Fill>
 bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, Layout layout, bool splits,
                     Interrupted interrupted, Fill fill) {
   const Kernel<Batch> kernel = kernels[task.input.dtype];
-  Batches batches = splits ? Batches(task.input, task.grad) : Batches(task.input);
+  Batches batches(task.input, task.grad, splits);
   Windows input(&task.input, RowWindow::Use::read, batches.workers(), layout);
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
   Windows grad(task.grad, RowWindow::Use::write, batches.workers(),
@@ -299,7 +303,7 @@ struct PairRows {
 template <class Batch, class Fill>
 bool run_pair_loss(const KernelsByDType<Batch>& kernels, const PairLossTask& task, Interrupted interrupted, Fill fill) {
   const Kernel<Batch> kernel = kernels[task.first.dtype];
-  Batches batches(task.first);
+  Batches batches(task.first, task.first_grad, false);
   Windows first_rows(&task.first, RowWindow::Use::read, batches.workers());
   Windows second_rows(&task.second, RowWindow::Use::read, batches.workers());
   Windows first_grads(task.first_grad, RowWindow::Use::write, batches.workers());
@@ -331,7 +335,7 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   const bool side_by_side = !grad_output && input.side_by_side();
   const Layout layout = side_by_side ? Layout::side_by_side : Layout::contiguous;
   const Kernel<SoftmaxBatch> kernel = kernels[input.dtype];
-  Batches batches = grad_output ? Batches(input) : Batches(input, &output);
+  Batches batches(input, &output, !grad_output);
   Windows inputs(&input, RowWindow::Use::read, batches.workers(), layout);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers(), layout);
@@ -348,7 +352,7 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
 bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, double* values,
                     Interrupted interrupted) {
   const Kernel<RowValueBatch> kernel = kernels[input.dtype];
-  Batches batches = &kernels == &logloss::kernels().logsumexp ? Batches(input, nullptr) : Batches(input);
+  Batches batches(input, nullptr, &kernels == &logloss::kernels().logsumexp);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   SecondSweeps sweeps(input, nullptr, batches);
   return batches.run(interrupted, [&](const Part& part) {
@@ -361,7 +365,7 @@ bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray
 bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input,
                              const double* grad_output, const RowArray& output, Interrupted interrupted) {
   const Kernel<RowValueBatch> kernel = kernels[input.dtype];
-  Batches batches = &kernels == &logloss::kernels().logsumexp_backward ? Batches(input, &output) : Batches(input);
+  Batches batches(input, &output, &kernels == &logloss::kernels().logsumexp_backward);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers());
   SecondSweeps second_sweeps(input, &output, batches);

@@ -7,6 +7,8 @@
 namespace logloss {
 namespace {
 
+constexpr std::int64_t kLine = 64;  // bytes of a cache line
+
 std::uint16_t swap_bytes(std::uint16_t a) { return __builtin_bswap16(a); }
 std::uint32_t swap_bytes(std::uint32_t a) { return __builtin_bswap32(a); }
 std::uint64_t swap_bytes(std::uint64_t a) { return __builtin_bswap64(a); }
@@ -34,32 +36,118 @@ struct PackedRows {
   bool swap;
 };
 
-// Copies one way or the other. Classes outside, rows inside: where neighbouring rows share a cache line, the line is
-// used while it is there.
+// Element by element, one way or the other: classes [first_class, classes) of rows [first, end). Classes outside, rows
+// inside: where rows share a cache line, the line is used while it is there.
+template <class Word, bool kPack>
+void copy_single_words(const PackedRows& copy, int first, int end, std::int64_t first_class) {
+  constexpr std::int64_t kSize = sizeof(Word);
+  const std::int64_t row_bytes = copy.classes * kSize;
+  for (std::int64_t c = first_class; c < copy.classes; ++c) {
+    for (int row = first; row < end; ++row) {
+      char* const element = static_cast<char*>(copy.rows[row]) + c * copy.stride;
+      char* const packed = copy.packed + row * row_bytes + c * kSize;
+      Word word;
+      std::memcpy(&word, kPack ? element : packed, kSize);
+      if (copy.swap) word = swap_bytes(word);
+      std::memcpy(kPack ? packed : element, &word, kSize);
+    }
+  }
+}
+
+// 16 bytes of words, and the two halves of two of them taken in turns.
+template <class Word>
+struct Words;
+template <>
+struct Words<std::uint16_t> {
+  typedef std::uint16_t Reg __attribute__((vector_size(16)));
+  static Reg low(Reg a, Reg b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+  static Reg high(Reg a, Reg b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+};
+template <>
+struct Words<std::uint32_t> {
+  typedef std::uint32_t Reg __attribute__((vector_size(16)));
+  static Reg low(Reg a, Reg b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+  static Reg high(Reg a, Reg b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+};
+template <>
+struct Words<std::uint64_t> {
+  typedef std::uint64_t Reg __attribute__((vector_size(16)));
+  static Reg low(Reg a, Reg b) { return __builtin_shufflevector(a, b, 0, 2); }
+  static Reg high(Reg a, Reg b) { return __builtin_shufflevector(a, b, 1, 3); }
+};
+
+// A square of words, as many as a register holds each way, read from lines `from_stride` bytes apart and written
+// transposed. Each round deals the first half of the registers and the second one like a pack of cards.
+template <class Word>
+void transpose_square(const char* from, std::int64_t from_stride, char* to, std::int64_t to_stride) {
+  using W = Words<Word>;
+  constexpr int kSide = 16 / sizeof(Word);
+  typename W::Reg line[kSide], dealt[kSide];
+  LOGLOSS_UNROLL for (int i = 0; i < kSide; ++i) std::memcpy(&line[i], from + i * from_stride, 16);
+  for (int round = 1; round < kSide; round *= 2) {
+    LOGLOSS_UNROLL for (int i = 0; i < kSide / 2; ++i) {
+      dealt[2 * i] = W::low(line[i], line[i + kSide / 2]);
+      dealt[2 * i + 1] = W::high(line[i], line[i + kSide / 2]);
+    }
+    LOGLOSS_UNROLL for (int i = 0; i < kSide; ++i) line[i] = dealt[i];
+  }
+  LOGLOSS_UNROLL for (int i = 0; i < kSide; ++i) std::memcpy(to + i * to_stride, &line[i], 16);
+}
+
+// Rows [first, end), which are neighbours in memory.
+template <class Word, bool kPack>
+void copy_adjacent_words(const PackedRows& copy, int first, int end) {
+  constexpr std::int64_t kSize = sizeof(Word);
+  constexpr int kSide = 16 / kSize, kTile = kLine / kSize;
+  const std::int64_t row_bytes = copy.classes * kSize;
+  const std::int64_t whole_classes = copy.classes / kSide * kSide;
+  const int whole_rows = first + (end - first) / kSide * kSide;
+  char* const line = static_cast<char*>(copy.rows[first]);
+  char* const packed = copy.packed + first * row_bytes;
+  for (std::int64_t tile = 0; tile < whole_classes; tile += kTile) {
+    const std::int64_t classes_end = std::min(tile + kTile, whole_classes);
+    for (std::int64_t c = classes_end; c < std::min(classes_end + kTile, copy.classes); ++c) {
+      for (std::int64_t at = 0; at < (end - first) * kSize; at += kLine) {
+        __builtin_prefetch(line + c * copy.stride + at, !kPack, 2);
+      }
+    }
+    for (int rows = first; rows < whole_rows; rows += kTile) {
+      const int rows_end = std::min(rows + kTile, whole_rows);
+      for (std::int64_t c = tile; c < classes_end; c += kSide) {
+        for (int row = rows; row < rows_end; row += kSide) {
+          char* const far = line + c * copy.stride + (row - first) * kSize;
+          char* const near = packed + (row - first) * row_bytes + c * kSize;
+          kPack ? transpose_square<Word>(far, copy.stride, near, row_bytes)
+                : transpose_square<Word>(near, row_bytes, far, copy.stride);
+        }
+      }
+    }
+  }
+  copy_single_words<Word, kPack>(copy, first, whole_rows, whole_classes);
+  copy_single_words<Word, kPack>(copy, whole_rows, end, 0);
+}
+
+// The end of the run of rows from `row` on that are neighbours in memory.
+int end_of_run(void* const* rows, int row, int count, std::int64_t item) {
+  int end = row + 1;
+  while (end < count && rows[end] == static_cast<char*>(rows[row]) + (end - row) * item) ++end;
+  return end;
+}
+
 template <class Word, bool kPack>
 void copy_words(const PackedRows& copy) {
-  constexpr std::int64_t kSize = sizeof(Word);
-  bool adjacent = !copy.swap;
-  const auto row_at = [&](int row) { return static_cast<char*>(copy.rows[row]); };
-  for (int row = 1; row < copy.count; ++row) adjacent = adjacent && row_at(row) == row_at(0) + row * kSize;
-  const auto move = [](char* from_to, char* packed) {
-    kPack ? std::memcpy(packed, from_to, kSize) : std::memcpy(from_to, packed, kSize);
-  };
-  for (std::int64_t c = 0; c < copy.classes; ++c) {
-    char* packed = copy.packed + c * kSize;
-    const std::int64_t row_bytes = copy.classes * kSize;
-    if (adjacent) {
-      char* line = row_at(0) + c * copy.stride;
-      for (int row = 0; row < copy.count; ++row) move(line + row * kSize, packed + row * row_bytes);
-      continue;
+  if (copy.swap) return copy_single_words<Word, kPack>(copy, 0, copy.count, 0);
+  constexpr int kSide = 16 / sizeof(Word);
+  const auto run_from = [&](int row) { return end_of_run(copy.rows, row, copy.count, sizeof(Word)); };
+  for (int row = 0; row < copy.count;) {
+    int end = run_from(row);
+    if (end - row >= kSide) {
+      copy_adjacent_words<Word, kPack>(copy, row, end);
+    } else {
+      for (int next = end; end < copy.count && (next = run_from(end)) - end < kSide;) end = next;
+      copy_single_words<Word, kPack>(copy, row, end, 0);
     }
-    for (int row = 0; row < copy.count; ++row) {
-      char* element = row_at(row) + c * copy.stride;
-      Word word;
-      std::memcpy(&word, kPack ? element : packed + row * row_bytes, sizeof word);
-      if (copy.swap) word = swap_bytes(word);
-      std::memcpy(kPack ? packed + row * row_bytes : element, &word, sizeof word);
-    }
+    row = end;
   }
 }
 
@@ -83,16 +171,14 @@ struct RowsBesideRows {
 // their lines share few sets of a cache, and what is asked for long ahead is gone again.)
 template <class Word, bool kToSide>
 void copy_classes_of(const RowsBesideRows& copy) {
-  constexpr std::int64_t kSize = sizeof(Word), kGroup = kRowsSideBySide * kSize, kLine = 64, kClassesAhead = 4;
+  constexpr std::int64_t kSize = sizeof(Word), kGroup = kRowsSideBySide * kSize, kClassesAhead = 4;
   const auto move = [](char* far, char* beside, std::size_t bytes) {
     kToSide ? std::memcpy(beside, far, bytes) : std::memcpy(far, beside, bytes);
   };
   for (int row = 0; row < copy.count;) {
-    const auto address_of = [&](int r) { return static_cast<char*>(copy.rows[r]); };
-    int end = row + 1;
-    while (end < copy.count && address_of(end) == address_of(row) + (end - row) * kSize) ++end;
+    const int end = end_of_run(copy.rows, row, copy.count, kSize);
     for (std::int64_t c = 0; c < copy.classes; ++c) {
-      char* far = address_of(row) + c * copy.stride;
+      char* far = static_cast<char*>(copy.rows[row]) + c * copy.stride;
       if (c + kClassesAhead < copy.classes) {
         const char* ahead = far + kClassesAhead * copy.stride;
         for (std::int64_t at = 0; at < (end - row) * kSize; at += kLine) __builtin_prefetch(ahead + at, !kToSide);
@@ -223,11 +309,19 @@ void RowWindow::copy_rows(bool into_window) {
 
 int rows_per_batch(const RowArray& array) {
   constexpr std::int64_t kBatchBytes = 256 * 1024;
-  constexpr std::int64_t kCacheLine = 64;
   const std::int64_t row_bytes = std::max<std::int64_t>(array.classes * item_size(array.dtype), 1);
-  const std::int64_t fewest = array.direct() ? 1 : kCacheLine / item_size(array.dtype);
-  const std::int64_t rows = std::clamp<std::int64_t>(kBatchBytes / row_bytes, fewest, kMaxRows);
-  return static_cast<int>(array.side_by_side() ? rows / kRowsSideBySide * kRowsSideBySide : rows);
+  if (array.direct()) return static_cast<int>(std::clamp<std::int64_t>(kBatchBytes / row_bytes, 1, kMaxRows));
+  const std::int64_t line = std::max<std::int64_t>(kLine / item_size(array.dtype), kRowsSideBySide);
+  return static_cast<int>(std::clamp<std::int64_t>(kBatchBytes / row_bytes, line, kMaxRows) / line * line);
+}
+
+int rows_to_line(const RowArray& array) {
+  constexpr std::int64_t kFewestNeighbours = 16 * kMaxRows;
+  const std::int64_t item = item_size(array.dtype);
+  const int last = array.row_dims - 1;
+  if (array.direct() || last < 0 || array.stride[last] != item || array.shape[last] < kFewestNeighbours) return 0;
+  const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(array.data) % kLine;
+  return static_cast<int>((kLine - static_cast<std::int64_t>(beyond)) % kLine / item);
 }
 
 }  // namespace logloss

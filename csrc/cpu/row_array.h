@@ -71,5 +71,8 @@ class RowWindow {
 // How many rows a kernel is best handed at a time: few enough to stay in half of a 512 KiB L2 for a second sweep, and
 // whole cache lines of rows where neighbouring rows are neighbours in memory.
 int rows_per_batch(const RowArray& array);
+// Where neighbouring rows are neighbours in memory: how many rows lie before the first whole cache line. A batch that
+// begins with a line shares none with another one.
+int rows_to_line(const RowArray& array);
 
 }  // namespace logloss
