@@ -193,7 +193,7 @@ def check_split(
 
 
 @pytest.mark.parametrize("cuts", ((1,), (7, 64, 65), tuple(range(3, 200, 13))))
-@pytest.mark.parametrize("classes", (10, 1025))
+@pytest.mark.parametrize("classes", (2, 10, 21, 32, 33, 1025))
 def test_split_rows(cuts: tuple[int, ...], classes: int, dtype: np.dtype[Any]) -> None:
     check_split(cases.inputs(classes, dtype.name), cuts, cases.ROW_OPERATIONS)
 

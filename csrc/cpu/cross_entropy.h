@@ -51,7 +51,7 @@ class CrossEntropyKernel {
 
   // Many rows at once where that is faster, whether they count or not; otherwise an ignored row is not read.
   void sweep(int first) {
-    if (plain() && (rows_.side_by_side() || batch_.classes <= kShortRow)) {
+    if (plain() && (rows_.side_by_side() || batch_.classes <= kShortRow<T>)) {
       return set_group(rows_, &sweeps_, first, &stats_);
     }
     stats_.clear_group(first);

@@ -76,16 +76,17 @@ class BatchStats {
   LOGLOSS_INLINE BatchStats(int rows, Unset) : rows_(rows) {}
 
   LOGLOSS_INLINE void clear_group(int first) {
-    set_group(first, Vec<double>(0.0), Vec<double>(0.0), Vec<double>(0.0), Vec<double>(0.0));
+    const Vec<double> zero(0.0);
+    set_group(first, zero, zero, {zero, zero}, zero);
   }
   // Of rows that have no shift and no linear sums.
-  LOGLOSS_INLINE void set_group(int first, Vec<double> max_x, Vec<double> K, Vec<double> sum, Vec<double> times) {
+  LOGLOSS_INLINE void set_group(int first, Vec<double> max_x, Vec<double> K, VecPair<double> sum, Vec<double> times) {
     max.set_group(first, max_x);
     exponent.set_group(first, K);
-    rest.set_group(first, sum);
+    rest.set_group(first, sum.high);
     ties.set_group(first, times);
     shift.set_group(first, Vec<double>(0.0));
-    if constexpr (kWide) rest_low.set_group(first, Vec<double>(0.0));
+    if constexpr (kWide) rest_low.set_group(first, sum.low);
     linear.set_group(first, Vec<double>(0.0));
     mass.set_group(first, Vec<double>(0.0));
   }

@@ -57,22 +57,20 @@ class RowWriter {
     if (rows_.side_by_side()) {
       S* y = output(first);
       for (std::int64_t c = 0; c < rows_.classes(); ++c) store(y + c * kRowsSideBySide, f(rows_.column(first, c)));
-    } else if constexpr (sizeof(T) == sizeof(float)) {
+    } else {
       write_turned(first, f);
     }
   }
   LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
     const auto softmax = SoftmaxScale<T>::Row::of_group(scale, first);
-    if constexpr (sizeof(T) == sizeof(float)) {
-      const float* m1 = kept_.beside(first);
-      if (m1 && scale.takes_kept_of_group(stats, first) && count(load(m1) == load(m1)) == kLanes) {
-        S* y = output(first);
-        for (std::int64_t c = 0; c < rows_.classes(); ++c) {
-          const auto parts = softmax.parts(rows_.column(first, c), load(m1 + c * kLanes));
-          store(y + c * kRowsSideBySide, softmax(parts));
-        }
-        return;
+    const T* m1 = kept_.beside(first);
+    if (m1 && scale.takes_kept_of_group(stats, first) && count(load(m1) == load(m1)) == kLanes) {
+      S* y = output(first);
+      for (std::int64_t c = 0; c < rows_.classes(); ++c) {
+        const auto parts = softmax.parts(rows_.column(first, c), load(m1 + c * kLanes));
+        store(y + c * kRowsSideBySide, softmax(parts));
       }
+      return;
     }
     write_group(first, softmax);
   }
@@ -80,8 +78,8 @@ class RowWriter {
  private:
   template <class F>
   LOGLOSS_INLINE void write_turned(int first, F f) const {
-    Vec<float> own[kTurnedRow], result[kTurnedRow];
-    const Vec<float>* column = kept_.columns(first);
+    Vec<T> own[kTurnedRow], result[kTurnedRow];
+    const Vec<T>* column = kept_.columns(first);
     if (!column) {
       turn_rows(RowGroup<S>(rows_, first), rows_.classes(), own);
       column = own;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// 16 rows turned into columns, one row in each lane, and back.
+// 16 rows turned into columns, one row in each lane, and back: column[c] = element c of each of 16 rows of n elements.
 #pragma once
 
 #include "cpu/simd.h"
@@ -22,8 +22,7 @@ LOGLOSS_INLINE void for_each_block(std::int64_t elements, F f) {
   if (start < elements) f(start, left(4), Columns<4>{});
 }
 
-// column[c] = element c of each of 16 rows of n elements; whole blocks are written. Half types are widened and narrowed
-// row by row.
+// Whole blocks are written. Half types are widened and narrowed row by row.
 template <class S>
 LOGLOSS_INLINE void load_columns(const S* const* row, std::int64_t n, Vec<float>* column) {
   for_each_block<S>(n, [&](std::int64_t start, int count, auto block) LOGLOSS_INLINE_LAMBDA {
@@ -51,6 +50,36 @@ LOGLOSS_INLINE void store_columns(S* const* row, std::int64_t n, const Vec<float
       }
     }
   });
+}
+
+// float64: two elements of two rows at a time.
+
+typedef double DoublePair __attribute__((vector_size(16)));
+
+LOGLOSS_INLINE void turn_pairs(const double* from, const double* from_next, double* to, double* to_next) {
+  DoublePair a, b;
+  __builtin_memcpy(&a, from, sizeof a);
+  __builtin_memcpy(&b, from_next, sizeof b);
+  const DoublePair first = __builtin_shufflevector(a, b, 0, 2), second = __builtin_shufflevector(a, b, 1, 3);
+  __builtin_memcpy(to, &first, sizeof first);
+  __builtin_memcpy(to_next, &second, sizeof second);
+}
+
+LOGLOSS_INLINE void load_columns(const double* const* row, std::int64_t n, Vec<double>* column) {
+  const auto lane = [&](std::int64_t c, int i) { return reinterpret_cast<double*>(column + c) + i; };
+  std::int64_t c = 0;
+  for (; c + 2 <= n; c += 2) {
+    for (int i = 0; i < kLanes; i += 2) turn_pairs(row[i] + c, row[i + 1] + c, lane(c, i), lane(c + 1, i));
+  }
+  for (int i = 0; c < n && i < kLanes; ++i) __builtin_memcpy(lane(c, i), row[i] + c, sizeof(double));
+}
+LOGLOSS_INLINE void store_columns(double* const* row, std::int64_t n, const Vec<double>* column) {
+  const auto lane = [&](std::int64_t c, int i) { return reinterpret_cast<const double*>(column + c) + i; };
+  std::int64_t c = 0;
+  for (; c + 2 <= n; c += 2) {
+    for (int i = 0; i < kLanes; i += 2) turn_pairs(lane(c, i), lane(c + 1, i), row[i] + c, row[i + 1] + c);
+  }
+  for (int i = 0; c < n && i < kLanes; ++i) __builtin_memcpy(row[i] + c, lane(c, i), sizeof(double));
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL
