@@ -291,6 +291,8 @@ LOGLOSS_INLINE void stream(T* p, Vec<T> a) {
 LOGLOSS_INLINE void stream(Half* p, Vec<float> a) { store(p, a); }
 LOGLOSS_INLINE void stream(BFloat16* p, Vec<float> a) { store(p, a); }
 
+inline constexpr float kLaneNumbers[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 // The lanes from n on are filled with `fill`. Half types go by way of a buffer.
 template <class S>
 LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, int n, compute_t<S> fill) {
@@ -313,12 +315,10 @@ LOGLOSS_INLINE Vec<compute_t<S>> load(const S* p, int n, compute_t<S> fill) {
     const int lane = Native<T>::lane();
     return Vec<T>(lane < n ? load_one(p + lane) : fill);
   } else {
-    S lanes[kLanes] = {};
-    T filled[kLanes];
-    for (int i = 0; i < n; ++i) lanes[i] = p[i];
-    store(filled, load(lanes));
-    for (int i = n; i < kLanes; ++i) filled[i] = fill;
-    return load(filled);
+    alignas(32) std::uint16_t lane[kLanes];
+    load_words(reinterpret_cast<const std::uint16_t*>(p), n, lane);
+    const Vec<T> value = load(reinterpret_cast<const S*>(lane));
+    return select(load(kLaneNumbers) < Vec<T>(static_cast<T>(n)), value, Vec<T>(fill));
   }
 }
 template <class S, class T>
@@ -337,9 +337,9 @@ LOGLOSS_INLINE void store(S* p, int n, Vec<T> a) {
     const int lane = Native<T>::lane();
     if (lane < n) store_one(p + lane, a.reg[0]);
   } else {
-    S lanes[kLanes];
-    store(lanes, a);
-    for (int i = 0; i < n; ++i) p[i] = lanes[i];
+    alignas(32) std::uint16_t lane[kLanes];
+    store(reinterpret_cast<S*>(lane), a);
+    store_words(reinterpret_cast<std::uint16_t*>(p), n, lane);
   }
 }
 

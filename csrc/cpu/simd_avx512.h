@@ -159,6 +159,16 @@ LOGLOSS_INLINE void narrow_registers(const __m512d* a, __m512* out) {
   out[0] = _mm512_insertf32x8(low, _mm512_cvtpd_ps(a[1]), 1);
 }
 
+// The n <= 16 words at p, zeros after them; and back.
+LOGLOSS_INLINE void load_words(const std::uint16_t* p, int n, std::uint16_t* lane) {
+  const __m256i words = _mm256_maskz_loadu_epi16(Native<float>::first(n), p);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(lane), words);
+}
+LOGLOSS_INLINE void store_words(std::uint16_t* p, int n, const std::uint16_t* lane) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane));
+  _mm256_mask_storeu_epi16(p, Native<float>::first(n), words);
+}
+
 // 16 half-precision values <-> one float register.
 LOGLOSS_INLINE void widen_half(const std::uint16_t* p, __m512* out) {
   out[0] = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
