@@ -348,6 +348,27 @@ def test_a_zero_probability_or_weight_hides_minus_infinity(dtype: np.dtype[Any])
     np.testing.assert_array_equal(logloss.cross_entropy_backward(1.0, x, p), np.zeros_like(x))
 
 
+@pytest.mark.parametrize("rows", (1, 20))
+@pytest.mark.parametrize("classes", (3, 16, 17, 32, 40, 128, 200))
+def test_classes_without_weight_hide_minus_infinity_anywhere(
+    classes: int, rows: int, wide_dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    """They count as if they were not there."""
+    x = rng.normal(0, 2, (rows, classes)).astype(wide_dtype)
+    p = rng.uniform(0.5, 1, (rows, classes)).astype(wide_dtype)
+    hidden = rng.permutation(classes)[: classes // 2]
+    x[:, hidden], p[:, hidden] = -INF, 0
+    assert_ulp(losses(x, p), losses(np.delete(x, hidden, 1), np.delete(p, hidden, 1)), 4)
+    full = np.ones_like(p)
+    weight = (p[0] != 0).astype(wide_dtype)
+    assert_ulp(losses(x, full, weight=weight), losses(x, weight * full), 4)
+    target = np.full(rows, np.flatnonzero(weight)[0])
+    smooth = losses(x, target, weight=weight, label_smoothing=0.1)
+    assert np.isfinite(smooth).all()
+    options = {"weight": weight, "label_smoothing": 0.1, "reduction": "none"}
+    assert_ulp(smooth, ref.cross_entropy(x, target, **options), 4)
+
+
 SPECIAL_ROWS: dict[str, list[float]] = {
     "-inf among finite": [0.0, 1.0, -INF],
     "all -inf": [-INF] * 3,

@@ -244,6 +244,14 @@ def test_logsumexp_of_log_probabilities(
     check_logsumexp(log_probs + rng.normal(0, 1e-3, (50, 1)).astype(wide_dtype))
 
 
+@pytest.mark.parametrize("rows", (1, 3))
+@pytest.mark.parametrize("largest", (0.0, 1e-300, -1e-20))
+def test_logsumexp_of_tiny_results(largest: float, rows: int) -> None:
+    """What is far below the maximum is all there is where the maximum is zero, or nearly so."""
+    x = np.tile([largest, -690.0, -INF], (rows, 1))
+    assert_ulp(logloss.logsumexp(x), ref.logsumexp(x), promised(2, x.dtype))
+
+
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("shape", ((0,), (3, 0), (0, 3), (2, 0, 4), (0, 0)))
 def test_empty_arrays(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

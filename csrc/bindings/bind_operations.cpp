@@ -61,8 +61,8 @@ void write_converted(const double* values, const ElementArray& out) {
   }
 }
 
-// One number for each row in C order, to `out` of any shape.
-template <RowValueKernels kKernels>
+// One number for each row in C order, to `out` of any shape. kMayCutRows: as run_row_values takes it.
+template <RowValueKernels kKernels, bool kMayCutRows = false>
 void row_values(const py::array& input, int axis, const py::array& out) {
   const RowArray from = rows_along(input, axis);
   ElementArray to;
@@ -70,20 +70,21 @@ void row_values(const py::array& input, int axis, const py::array& out) {
   if (to.size() != from.rows() || !out.writeable()) throw py::value_error("internal: an unexpected output");
   without_gil([&](Interrupted interrupted) {
     const auto values = std::make_unique_for_overwrite<double[]>(static_cast<std::size_t>(from.rows()));
-    const bool finished = run_row_values(kKernels(), from, values.get(), interrupted);
+    const bool finished = run_row_values(kKernels(), from, kMayCutRows, values.get(), interrupted);
     write_converted(values.get(), to);
     return finished;
   });
 }
 
-template <RowValueKernels kKernels>
+template <RowValueKernels kKernels, bool kMayCutRows = false>
 void row_values_backward(const py::array& grad_output, const py::array& input, int axis, const py::array& out) {
   const RowArray from = rows_along(input, axis);
   const RowArray to = writable_rows_along(out, axis);
   check_alike(from, to);
   const double* grad = data_or_null<double>(grad_output, from.rows());
-  without_gil(
-      [&](Interrupted interrupted) { return run_row_values_backward(kKernels(), from, grad, to, interrupted); });
+  without_gil([&](Interrupted interrupted) {
+    return run_row_values_backward(kKernels(), from, kMayCutRows, grad, to, interrupted);
+  });
 }
 
 using RunPairLoss = bool (*)(const PairLossTask&, Interrupted);
@@ -139,8 +140,8 @@ void bind_operations(py::module_& module) {
     module.def(backward_name, values_backward, grad, input, axis, out);
   };
   using D = DivergenceKernels;
-  def_row_values("logsumexp", &row_values<of_table<&KernelTable::logsumexp>>,  //
-                 "logsumexp_backward", &row_values_backward<of_table<&KernelTable::logsumexp_backward>>);
+  def_row_values("logsumexp", &row_values<of_table<&KernelTable::logsumexp>, true>, "logsumexp_backward",
+                 &row_values_backward<of_table<&KernelTable::logsumexp_backward>, true>);
   def_row_values("entropy", &row_values<of_divergence<&D::entropy>>,  //
                  "entropy_backward", &row_values_backward<of_divergence<&D::entropy_backward>>);
   def_row_values("entropy_with_logits", &row_values<of_divergence<&D::entropy_with_logits>>,

@@ -75,7 +75,7 @@ struct RowValueBatch {
   double* value;              // forward: rows results, each rounded to the input's dtype
   const double* grad_output;  // backward: one number per row
   void* const* output;        // backward
-  SecondSweep second_sweep;   // backward
+  SecondSweep second_sweep;
 };
 
 // cross_entropy. Per row i and class c, with lp = log_softmax(input):
@@ -126,7 +126,6 @@ struct DivergenceBatch {
   void* const* target_grad;
   double grad_scale;        // factor of every gradient,
   const double* grad_rows;  // and of each row's, or null
-  SecondSweep second_sweep;
 };
 
 // cosine_embedding_loss of pairs of rows.
@@ -142,7 +141,6 @@ struct CosineBatch {
   void* const* grad2;
   double grad_scale;
   const double* grad_rows;
-  SecondSweep second_sweep;
 };
 
 // What the values of a batch of elements add up to.

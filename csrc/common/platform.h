@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The project's only macros.
+// The macros that every file may use.
 //
 // LOGLOSS_LEVEL names the namespace of everything that is compiled more than once: the ISA units set it to their level,
 // CUDA to `cuda`, everybody else gets `baseline`. Two copies of one function never share a name, so the linker can

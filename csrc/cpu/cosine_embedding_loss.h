@@ -186,8 +186,8 @@ class CosineKernel {
       if (alike(row) || unlike(row)) {
         write_gradients_of(row, slopes, alike(row) ? -scale : scale, grad1, grad2);
       } else {
-        if (grad1) write_zeros(grad1, batch_.features, batch_.second_sweep.past_caches);
-        if (grad2) write_zeros(grad2, batch_.features, batch_.second_sweep.past_caches);
+        if (grad1) write_zeros(grad1, batch_.features, false);
+        if (grad2) write_zeros(grad2, batch_.features, false);
       }
     }
   }

@@ -17,6 +17,7 @@ class CrossEntropyKernel {
   explicit CrossEntropyKernel(const CrossEntropyBatch& batch)
       : batch_(batch),
         rows_(batch.input, batch.rows, batch.classes, batch.class_stride),
+        probs_(batch.probs, batch.rows, batch.classes, 1),
         sweeps_(rows_, batch.second_sweep),
         weight_(static_cast<const T*>(batch.weight)),
         target_(batch.target, batch.rows, batch.classes),
@@ -43,10 +44,21 @@ class CrossEntropyKernel {
       if (!smoothed()) return f(NoRowTerm{});
       return weight_ ? f(StoredTerm<T>{weight_}) : f(UnitTerm<T>{});
     }
-    const S* probs = static_cast<const S*>(batch_.probs[row]);
+    const S* probs = probs_.row(row);
     if (!smoothed() && !weight_) return f(StoredTerm<S>{probs});
     return f(ProbabilityTerm<S>{probs, weight_, 1.0 - batch_.smoothing,
                                 batch_.smoothing / static_cast<double>(batch_.classes)});
+  }
+
+  // The same of the 16 rows from `first` on, of few classes.
+  template <class F>
+  auto with_column_term(int first, F f) const {
+    if (batch_.target) return f(SharedColumnTerm<T>{weight_});
+    Vec<T> probs[kTurnedRow];
+    turn_rows(RowGroup<S>(probs_, first), batch_.classes, probs);
+    if (!smoothed() && !weight_) return f(StoredColumnTerm<T>{probs});
+    return f(ProbabilityColumnTerm<T>{probs, weight_, 1.0 - batch_.smoothing,
+                                      batch_.smoothing / static_cast<double>(batch_.classes)});
   }
 
   // Many rows at once where that is faster, whether they count or not; otherwise an ignored row is not read.
@@ -54,6 +66,8 @@ class CrossEntropyKernel {
     if (plain() && (rows_.side_by_side() || batch_.classes <= kShortRow<T>)) {
       return set_group(rows_, &sweeps_, first, &stats_);
     }
+    const auto in_lanes = [&](auto term) { return set_lanes(rows_, sweeps_, first, term, &stats_); };
+    if (rows_.few_classes(first) && with_column_term(first, in_lanes)) return;
     stats_.clear_group(first);
     for (int row = first; row < batch_.rows && row < first + kLanes; ++row) {
       if (target_.ignored(row)) continue;
@@ -139,7 +153,10 @@ class CrossEntropyKernel {
     if (plain()) {
       for_each_row_or_group(rows_, write_row, [&](int first) { writer.write_softmax_group(first, stats_, scale); });
     } else {
-      for (int row = 0; row < batch_.rows; ++row) write_row(row);
+      for_each_group(batch_.rows, [&](int first) {
+        if (rows_.few_classes(first)) return write_linear_grad_group(writer, scale, first);
+        for (int row = first; row < batch_.rows && row < first + kLanes; ++row) write_row(row);
+      });
     }
     if (batch_.target) write_grad_at_targets(target_grad);
   }
@@ -149,7 +166,7 @@ class CrossEntropyKernel {
     for (int row = 0; row < batch_.rows; ++row) {
       S* grad = static_cast<S*>(batch_.grad[row]);
       const std::int64_t t = target_[row];
-      if (t == kIgnored && rows_.in_lanes(row / kLanes * kLanes)) {
+      if (t == kIgnored && written_in_lanes(row / kLanes * kLanes)) {
         for (std::int64_t c = 0; c < batch_.classes; ++c) grad[c * batch_.class_stride] = S{};
       } else if (batch_.second_sweep.begin <= t && t < batch_.second_sweep.end) {
         store_one(grad + t * batch_.class_stride, target_grad[row]);
@@ -157,11 +174,13 @@ class CrossEntropyKernel {
     }
   }
 
+  bool written_in_lanes(int first) const { return plain() ? rows_.in_lanes(first) : rows_.few_classes(first); }
+
   void write_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row) const {
     if (target_.ignored(row)) return writer.write_zeros(row);
     with_term(row, [&](auto term) {
       if constexpr (decltype(term)::kPresent) {
-        write_linear_grad(writer, scale, row, term, static_cast<T>(-grad_scale_of(batch_, row) * uniform()));
+        write_linear_grad(writer, scale, row, term, linear_factor(row));
       } else {
         writer.write_softmax(row, stats_, scale);
       }
@@ -189,6 +208,8 @@ class CrossEntropyKernel {
                   cross_entropy_target_gradient(row, weight_t, share));
   }
 
+  T linear_factor(int row) const { return static_cast<T>(-grad_scale_of(batch_, row) * uniform()); }
+
   // grad_c = scaled_softmax(x_c) + factor v_c
   template <class Term>
   void write_linear_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row, Term term, T factor) const {
@@ -197,9 +218,20 @@ class CrossEntropyKernel {
         [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
             LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, Vec<T>(factor) * narrow<T>(term(j, lanes))); });
   }
+  LOGLOSS_NOINLINE void write_linear_grad_group(const RowWriter<S>& writer, const SoftmaxScale<T>& scale,
+                                                int first) const {
+    PerLane<T> factor{};
+    for (int i = 0; i < kLanes && first + i < batch_.rows; ++i) factor.lane[i] = linear_factor(first + i);
+    const auto scaled_softmax = SoftmaxScale<T>::Row::of_group(scale, first);
+    with_column_term(first, [&](auto term) {
+      writer.write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
+        return scaled_softmax(scaled_softmax.parts(x), factor.all() * narrow<T>(term(c)));
+      });
+    });
+  }
 
   const CrossEntropyBatch& batch_;
-  const BatchRows<S> rows_;
+  const BatchRows<S> rows_, probs_;
   RowSweeps<S, true> sweeps_;
   const T* weight_;
   const HeldClasses target_;

@@ -31,13 +31,23 @@ LOGLOSS_INLINE Vec<T> log_plus_one(Vec<T> p) {
 template <class S>
 void entropy(const RowValueBatch& batch) {
   using T = compute_t<S>;
-  for (int row = 0; row < batch.rows; ++row) {
-    const S* probs = static_cast<const S*>(batch.input[row]);
-    const double sum = sum_row<T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      return entropy_term(load(probs + j, lanes, T(0)));
-    });
-    batch.value[row] = rounded<S>(sum);
-  }
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  PerRow<double> sum;
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+    if (rows.few_classes(first)) {
+      Vec<T> probs[kTurnedRow];
+      turn_rows(RowGroup<S>(rows, first), batch.classes, probs);
+      const auto term = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return entropy_term(probs[c]); };
+      return sum.set_group(first, sum_columns<T>(batch.classes, term));
+    }
+    for (int row = first; row < batch.rows && row < first + kLanes; ++row) {
+      const S* probs = rows.row(row);
+      sum[row] = sum_row<T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+        return entropy_term(load(probs + j, lanes, T(0)));
+      });
+    }
+  });
+  for (int row = 0; row < batch.rows; ++row) batch.value[row] = rounded<S>(sum[row]);
 }
 
 // dp = -g (log p + 1)

@@ -38,7 +38,8 @@ void log_softmax(const SoftmaxBatch& batch) {
   });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
-    writer.write_group(first, MinusPair<T>{high.group(first), low.group(first)});
+    const MinusPair<T> minus_lse{high.group(first), low.group(first)};
+    writer.write_group(first, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return minus_lse(x); });
   };
   const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
     const MinusPair<T> minus_lse{Vec<T>(high[row]), Vec<T>(low[row])};
@@ -65,24 +66,38 @@ template <class S>
 void log_softmax_backward(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const BatchRows<S> grads(batch.grad_output, batch.rows, batch.classes, 1);
   const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
-  PerRow<double> sum_of_grad;
-  for (int row = 0; row < batch.rows; ++row) {
-    const S* g = static_cast<const S*>(batch.grad_output[row]);
-    sum_of_grad[row] = sum_row<T>(
-        batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { return load(g + j, lanes, T(0)); });
-  }
   SoftmaxScale<T> scale;
-  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
-    scale.set_group(stats, first, Vec<double>(0.0) - sum_of_grad.group(first));
-  });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
-  for (int row = 0; row < batch.rows; ++row) {
-    const S* g = static_cast<const S*>(batch.grad_output[row]);
+  const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
+    Vec<T> g[kTurnedRow];
+    turn_rows(RowGroup<S>(grads, first), batch.classes, g);
+    const auto g_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return g[c]; };
+    scale.set_group(stats, first, Vec<double>(0.0) - sum_columns<T>(batch.classes, g_of));
+    const auto scaled_softmax = SoftmaxScale<T>::Row::of_group(scale, first);
+    writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
+      for (std::int64_t c = 0; c < batch.classes; ++c) result[c] = scaled_softmax(scaled_softmax.parts(x[c]), g[c]);
+    });
+  };
+  const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
+    const S* g = grads.row(row);
     writer.write_softmax(row, stats, scale,
                          [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
                              LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, load(g + j, lanes, T(0))); });
-  }
+  };
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+    if (rows.few_classes(first)) return write_group(first);
+    const int end = first + kLanes < batch.rows ? first + kLanes : batch.rows;
+    PerLane<double> sum{};
+    for (int row = first; row < end; ++row) {
+      const S* g = grads.row(row);
+      sum.lane[row - first] = sum_row<T>(
+          batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { return load(g + j, lanes, T(0)); });
+    }
+    scale.set_group(stats, first, Vec<double>(0.0) - sum.all());
+    for (int row = first; row < end; ++row) write_row(row);
+  });
 }
 
 // dx = s (g - sum(g s)), s = softmax(x)
@@ -90,13 +105,26 @@ template <class S>
 void softmax_backward(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const BatchRows<S> grads(batch.grad_output, batch.rows, batch.classes, 1);
   const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
   SoftmaxScale<T> scale;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
-  for (int row = 0; row < batch.rows; ++row) {
+  const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
+    Vec<T> g[kTurnedRow];
+    turn_rows(RowGroup<S>(grads, first), batch.classes, g);
+    const auto softmax_of = SoftmaxScale<T>::Row::of_group(scale, first);
+    writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* softmax) LOGLOSS_INLINE_LAMBDA {
+      for (std::int64_t c = 0; c < batch.classes; ++c) softmax[c] = softmax_of(x[c]);
+      const Vec<double> dot = sum_columns<T>(
+          batch.classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return widen(g[c]) * widen(softmax[c]); });
+      const Vec<T> high = narrow<T>(dot), low = narrow<T>(dot - widen(high));
+      for (std::int64_t c = 0; c < batch.classes; ++c) softmax[c] = softmax[c] * ((g[c] - high) - low);
+    });
+  };
+  const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
     const S* x = rows.row(row);
-    const S* g = static_cast<const S*>(batch.grad_output[row]);
+    const S* g = grads.row(row);
     const typename SoftmaxScale<T>::Row softmax_of(scale, row);
     // Added in float64: the few terms that make up the sum of a confident row would not average out in float.
     const double dot = sum_row<double, T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
@@ -108,7 +136,11 @@ void softmax_backward(const SoftmaxBatch& batch) {
                          [&](const auto& softmax, const auto& parts, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
                            return softmax(parts) * ((load(g + j, lanes, T(0)) - high) - low);
                          });
-  }
+  };
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+    if (rows.few_classes(first)) return write_group(first);
+    for (int row = first; row < batch.rows && row < first + kLanes; ++row) write_row(row);
+  });
 }
 
 // `value` rounded to the storage type.
@@ -119,10 +151,38 @@ inline double rounded(double value) {
   return static_cast<double>(load_one(&stored));
 }
 
+// precise_lse of 16 rows of few classes, addition by addition.
+template <class S>
+LOGLOSS_NOINLINE Vec<double> precise_lse_of_group(const BatchRows<S>& rows, int first) {
+  const Vec<double> zero(0.0);
+  Vec<compute_t<S>> column[kTurnedRow];
+  turn_rows(RowGroup<S>(rows, first), rows.classes(), column);
+  VecPair<double> high[kLanes];
+  Vec<double> low[kLanes];
+  for (int i = 0; i < kLanes && i < rows.classes(); ++i) {
+    const VecPair<double> e = exp_pair(widen(column[i]));
+    high[i] = {e.high, zero};
+    low[i] = e.low;
+    if (i + kLanes < rows.classes()) {
+      const VecPair<double> more = exp_pair(widen(column[i + kLanes]));
+      high[i] = two_sum(e.high, more.high);
+      low[i] = low[i] + more.low;
+    }
+  }
+  const auto sum_of = [&](auto f) LOGLOSS_INLINE_LAMBDA { return add_lanes(rows.classes(), f); };
+  const auto lost_of = [&](int i) LOGLOSS_INLINE_LAMBDA { return high[i].low; };
+  const auto high_of = [&](int i) LOGLOSS_INLINE_LAMBDA { return high[i].high; };
+  const auto low_of = [&](int i) LOGLOSS_INLINE_LAMBDA { return low[i]; };
+  const VecPair<double> sum = add_lanes_exactly(rows.classes(), high_of, sum_of(lost_of));
+  const Vec<double> rest = sum.low + sum_of(low_of);
+  return log(sum.high) + rest / sum.high;
+}
+
 // max + l; an infinite maximum is the result itself, unless the row holds NaN.
 template <class S>
 void logsumexp(const RowValueBatch& batch) {
-  const BatchStats<compute_t<S>> stats = batch_stats<S>(batch);
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  const BatchStats<compute_t<S>> stats = stats_of_rows(rows, batch.second_sweep);
   PerRow<double> lse, sum;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
     const Vec<double> max = stats.max.group(first);
@@ -130,11 +190,21 @@ void logsumexp(const RowValueBatch& batch) {
     lse.set_group(first, select(max - max == Vec<double>(0.0), max + stats.log_rest(first), limit));
     sum.set_group(first, stats.sum(first).high);
   });
-  for (int row = 0; row < batch.rows; ++row) {
-    const bool recompute = cancels(lse[row], stats.rest[row], sum[row]);
-    const double precise = recompute ? precise_lse(static_cast<const S*>(batch.input[row]), batch.classes) : lse[row];
-    batch.value[row] = rounded<S>(precise);
-  }
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+    PerLane<double> precise;
+    bool known = false;
+    for (int row = first; row < batch.rows && row < first + kLanes; ++row) {
+      if (!cancels(stats.max[row], lse[row], stats.rest[row], sum[row])) continue;
+      if (!rows.few_classes(first)) {
+        lse[row] = precise_lse(rows.row(row), batch.classes);
+        continue;
+      }
+      if (!known) precise.set(precise_lse_of_group(rows, first));
+      known = true;
+      lse[row] = precise.lane[row - first];
+    }
+  });
+  for (int row = 0; row < batch.rows; ++row) batch.value[row] = rounded<S>(lse[row]);
 }
 
 // dx = g softmax(x). Where the row is infinite, its limit: g / ties at each of the `ties` entries +inf, 0 elsewhere.
@@ -150,6 +220,13 @@ void logsumexp_backward(const RowValueBatch& batch) {
                  [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, grad.group(first)); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   for (int row = 0; row < batch.rows; ++row) {
+    const int first = row / kLanes * kLanes;
+    const Vec<double> max = stats.max.group(first);
+    if (row == first && rows.turned(first) && count(max - max == Vec<double>(0.0)) == kLanes) {
+      writer.write_softmax_group(first, stats, scale);
+      row = first + kLanes - 1;
+      continue;
+    }
     const bool infinite = stats.max[row] - stats.max[row] != 0.0;
     if (!infinite || stats.rest[row] != 0.0) {
       writer.write_softmax(row, stats, scale);

@@ -131,7 +131,7 @@ class SecondSweeps {
         batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
         kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
-    if (output && kept_bytes_ <= kMostKept) kept_.resize(static_cast<std::size_t>(batches.workers()));
+    if (output && kept_bytes_ <= kMostKeptBytes) kept_.resize(static_cast<std::size_t>(batches.workers()));
   }
   // `output`: the rows of the batch.
   SecondSweep of(const Part& part, void* const* output) {
@@ -173,7 +173,7 @@ class SecondSweeps {
 
   // What an L2 of 1 MiB holds of it is worth keeping: the gradient of 2048 x 32000 takes 34 ms with every exponential
   // computed twice, 26 with what was kept; 33 and 27 at 512 x 128256, where half of it is found in L3.
-  static constexpr std::int64_t kMostKept = 1024 * 1024;
+  static constexpr std::int64_t kMostKeptBytes = 1024 * 1024;
 
   static constexpr std::uintptr_t kPage = 4096;  // what of an address a waiting load is compared by
 
@@ -349,10 +349,10 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   });
 }
 
-bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, double* values,
-                    Interrupted interrupted) {
+bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, bool may_cut_rows,
+                    double* values, Interrupted interrupted) {
   const Kernel<RowValueBatch> kernel = kernels[input.dtype];
-  Batches batches(input, nullptr, &kernels == &logloss::kernels().logsumexp);
+  Batches batches(input, nullptr, may_cut_rows);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   SecondSweeps sweeps(input, nullptr, batches);
   return batches.run(interrupted, [&](const Part& part) {
@@ -362,10 +362,10 @@ bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray
   });
 }
 
-bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input,
+bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, bool may_cut_rows,
                              const double* grad_output, const RowArray& output, Interrupted interrupted) {
   const Kernel<RowValueBatch> kernel = kernels[input.dtype];
-  Batches batches(input, &output, &kernels == &logloss::kernels().logsumexp_backward);
+  Batches batches(input, &output, may_cut_rows);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers());
   SecondSweeps second_sweeps(input, &output, batches);

@@ -20,10 +20,11 @@ using baseline::ExactSum;
 bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& input, const RowArray* grad_output,
                  const RowArray& output, Interrupted interrupted);
 
-// values: one double per row, each exactly representable in the dtype of the input.
-bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, double* values,
-                    Interrupted interrupted);
-bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input,
+// values: one double per row, each exactly representable in the dtype of the input. may_cut_rows: the kernel needs no
+// more of a row than its RowStats, so that a long one may be swept in chunks, by all threads.
+bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, bool may_cut_rows,
+                    double* values, Interrupted interrupted);
+bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const RowArray& input, bool may_cut_rows,
                              const double* grad_output, const RowArray& output, Interrupted interrupted);
 
 // What every loss of rows gives: rows values of loss_dtype(input.dtype), their exact sum, or both; and the factors of

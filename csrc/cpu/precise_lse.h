@@ -15,9 +15,13 @@ struct ExpPairSeries {
       0x1.93974a8c07c9dp-37, 0x1.ae7f3e733b81fp-41, 0x1.ae7f3e733b81fp-45, 0x1.952c77030ad4ap-49};
 };
 
-// e^x for -700 <= x <= 2 to 2^-62 of itself: 1 + r + r^2/2 + r^3/6 in pairs, the rest of the series in double.
+// e^x for x <= 2 to 2^-62 of itself, 0 where it is subnormal: 1 + r + r^2/2 + r^3/6 in pairs, the rest of the series in
+// double.
 LOGLOSS_INLINE VecPair<double> exp_pair(Vec<double> x) {
   using E = ExpConstants<double>;
+  const Vec<double> lowest(-708.0);
+  const auto subnormal = x < lowest;
+  x = max(lowest, x);
   constexpr double kSixth = 0x1.5555555555555p-3, kSixthLow = 0x1.5555555555555p-57;
   const Vec<double> n = round_to_integer(x * Vec<double>(E::kLog2e));
   const Vec<double> r_high = fma(n, Vec<double>(-E::kLn2High), x);
@@ -40,7 +44,7 @@ LOGLOSS_INLINE VecPair<double> exp_pair(Vec<double> x) {
   const Vec<double> low = ((a.low + b.low) + (c.low + r_low)) + (fma(half, square_low, sixth_low) + tail);
   const VecPair<double> sum = two_sum(c.high, low);
   const Vec<double> scale = power_of_two(n);
-  return {sum.high * scale, sum.low * scale};
+  return {clear(subnormal, sum.high * scale), clear(subnormal, sum.low * scale)};
 }
 
 // log sum_j e^x_j for a row whose result lies in (-1.3, 1.3); none of its elements is larger then.
@@ -49,8 +53,7 @@ LOGLOSS_NOINLINE double precise_lse(const S* x, std::int64_t classes) {
   LaneSum<double> high;
   Vec<double> low(0.0);
   for_each_vector(classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    // e^-700 is nothing beside a sum of at least e^-1.3.
-    const VecPair<double> e = exp_pair(max(Vec<double>(-700.0), widen(load(x + j, lanes, -kInfinity<compute_t<S>>))));
+    const VecPair<double> e = exp_pair(widen(load(x + j, lanes, -kInfinity<compute_t<S>>)));
     high.add(e.high);
     low = low + e.low;
   });
@@ -60,6 +63,8 @@ LOGLOSS_NOINLINE double precise_lse(const S* x, std::int64_t classes) {
 }
 
 // Whether max + log1p(rest / e_max) would lose more than an ulp: log1p's part is wrong by up to 1.7 ulp of rest / S.
-LOGLOSS_INLINE bool cancels(double lse, double rest, double sum) { return (lse < 0 ? -lse : lse) * sum < 1.25 * rest; }
+LOGLOSS_INLINE bool cancels(double max, double lse, double rest, double sum) {
+  return max != 0.0 && (lse < 0 ? -lse : lse) * sum < 1.25 * rest;
+}
 
 }  // namespace logloss::LOGLOSS_LEVEL

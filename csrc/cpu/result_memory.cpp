@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 // Two gradients and the results of two threads, or of a few batch sizes that take turns.
-constexpr int kMostKept = 8;
+constexpr int kMostBlocks = 8;
 
 struct Block {
   void* data;
@@ -83,7 +83,7 @@ class KeptBlocks {
   void keep(Block block) {
     make_room(block.size);
     if (block.size > limit_) return unmap(block);
-    if (count_ == kMostKept) unmap(remove(0));
+    if (count_ == kMostBlocks) unmap(remove(0));
     blocks_[count_++] = block;
     bytes_ += block.size;
   }
@@ -97,7 +97,7 @@ class KeptBlocks {
     return block;
   }
 
-  Block blocks_[kMostKept] = {};
+  Block blocks_[kMostBlocks] = {};
   int count_ = 0;
   std::size_t bytes_ = 0;
   std::size_t limit_ = 0;

@@ -90,6 +90,10 @@ class BatchStats {
     linear.set_group(first, Vec<double>(0.0));
     mass.set_group(first, Vec<double>(0.0));
   }
+  LOGLOSS_INLINE void set_linear_sums(int first, Vec<double> linear_sum, Vec<double> mass_sum) {
+    linear.set_group(first, linear_sum);
+    mass.set_group(first, mass_sum);
+  }
   LOGLOSS_INLINE void set(int row, const RowStats& stats) {
     max[row] = stats.max;
     shift[row] = stats.shift;

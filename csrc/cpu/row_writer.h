@@ -51,14 +51,16 @@ class RowWriter {
     LOGLOSS_LEVEL::write_zeros(output(row) + second_.begin, columns(), second_.past_caches);
   }
 
-  // f(x) for the columns of a group of rows in lanes.
+  // f(c, x) for the columns of a group of rows in lanes.
   template <class F>
   LOGLOSS_INLINE void write_group(int first, F f) const {
     if (rows_.side_by_side()) {
       S* y = output(first);
-      for (std::int64_t c = 0; c < rows_.classes(); ++c) store(y + c * kRowsSideBySide, f(rows_.column(first, c)));
+      for (std::int64_t c = 0; c < rows_.classes(); ++c) store(y + c * kRowsSideBySide, f(c, rows_.column(first, c)));
     } else {
-      write_turned(first, f);
+      write_columns(first, [&](const Vec<T>* column, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
+        for (std::int64_t c = 0; c < rows_.classes(); ++c) result[c] = f(c, column[c]);
+      });
     }
   }
   LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
@@ -72,24 +74,25 @@ class RowWriter {
       }
       return;
     }
-    write_group(first, softmax);
+    write_group(first, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax(x); });
   }
-
- private:
-  template <class F>
-  LOGLOSS_INLINE void write_turned(int first, F f) const {
+  // make(column, result): the results of 16 rows of at most kTurnedRow classes from their elements.
+  template <class Make>
+  LOGLOSS_INLINE void write_columns(int first, Make make) const {
     Vec<T> own[kTurnedRow], result[kTurnedRow];
     const Vec<T>* column = kept_.columns(first);
     if (!column) {
       turn_rows(RowGroup<S>(rows_, first), rows_.classes(), own);
       column = own;
     }
-    for (std::int64_t c = 0; c < rows_.classes(); ++c) result[c] = f(column[c]);
+    make(column, result);
     S beyond_the_last[kTurnedRow];
     S* row[kLanes];
     for (int i = 0; i < kLanes; ++i) row[i] = first + i < rows_.count() ? output(first + i) : beyond_the_last;
     store_columns(row, rows_.classes(), result);
   }
+
+ private:
   S* output(int row) const { return static_cast<S*>(output_[row]); }
   std::int64_t columns() const {
     return (second_.end < rows_.classes() ? second_.end : rows_.classes()) - second_.begin;

@@ -36,6 +36,8 @@ class BatchRows {
   bool side_by_side() const { return class_stride_ != 1; }
   // Whether the results of the 16 rows from `first` on are made as columns: where rows are short, and not alone.
   bool turned(int first) const { return !side_by_side() && classes_ <= kTurnedResult && count_ - first > 1; }
+  // Whether the statistics of the 16 rows from `first` on are made of turned columns, if they are.
+  bool few_classes(int first) const { return !side_by_side() && classes_ <= kTurnedRow && count_ - first > 1; }
   // Whether they are worked on as columns, turned or as they lie.
   bool in_lanes(int first) const { return side_by_side() || turned(first); }
   const S* row(int i) const { return static_cast<const S*>(rows_[i]); }
@@ -71,6 +73,45 @@ template <class T>
 struct LaneStats {
   Vec<T> max, exponent, ties;
   Vec<double> rest, rest_low;  // rest_low: of float64 rows
+  Vec<double> linear{0.0}, mass{0.0};
+};
+
+// The coefficients of the linear sums of 16 rows, class by class; see NoRowTerm.
+
+struct NoColumnTerm {
+  static constexpr bool kPresent = false;
+};
+
+// The same v_c in all rows; null: 1.
+template <class T>
+struct SharedColumnTerm {
+  using Number = T;
+  static constexpr bool kPresent = true;
+  const T* v;
+  LOGLOSS_INLINE Vec<T> operator()(std::int64_t c) const { return Vec<T>(v ? v[c] : T(1)); }
+};
+
+template <class T>
+struct StoredColumnTerm {
+  using Number = T;
+  static constexpr bool kPresent = true;
+  const Vec<T>* v;
+  LOGLOSS_INLINE Vec<T> operator()(std::int64_t c) const { return v[c]; }
+};
+
+// weight_c (scale p_c + offset)
+template <class T>
+struct ProbabilityColumnTerm {
+  using Number = double;
+  static constexpr bool kPresent = true;
+  const Vec<T>* probs;
+  const T* weight;  // null: 1
+  double scale;
+  double offset;
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t c) const {
+    const Vec<double> smoothed = fma(widen(probs[c]), Vec<double>(scale), Vec<double>(offset));
+    return smoothed * Vec<double>(weight ? static_cast<double>(weight[c]) : 1.0);
+  }
 };
 
 // The lanes of a vector one by one.
@@ -147,10 +188,10 @@ LOGLOSS_INLINE Vec<double> add_lanes(std::int64_t lanes, Lane& lane, int first =
   }
 }
 
-// The same in the order of reduce_add_exactly.
+// The same in the order of reduce_add_exactly, to whose lower part `low` belongs.
 template <class Lane>
-LOGLOSS_INLINE VecPair<double> add_lanes_exactly(std::int64_t lanes, Lane& lane) {
-  Vec<double> sum[kLanes], low(0.0);
+LOGLOSS_INLINE VecPair<double> add_lanes_exactly(std::int64_t lanes, Lane& lane, Vec<double> low = Vec<double>(0.0)) {
+  Vec<double> sum[kLanes];
   for (int i = 0; i < kLanes && i < lanes; ++i) sum[i] = lane(i);
   for (int half = kLanes / 2; half > 0; half /= 2) {
     for (int i = 0; i < half && i + half < lanes; ++i) {
@@ -162,6 +203,24 @@ LOGLOSS_INLINE VecPair<double> add_lanes_exactly(std::int64_t lanes, Lane& lane)
   return {sum[0], select(low == low, low, Vec<double>(0.0))};
 }
 
+// What total() makes of the sum_row of each of 16 rows of at most kTurnedRow classes: the sum of f(c).
+template <class T, class F>
+LOGLOSS_INLINE Vec<double> sum_columns(std::int64_t classes, F f) {
+  Vec<double> held[kLanes];
+  for (int i = 0; i < kLanes && i < classes; ++i) {
+    auto sum = f(i);
+    if (i + kLanes < classes) sum = sum + f(i + kLanes);
+    held[i] = Vec<double>(0.0) + widen(sum);  // as LaneSum: never -0
+  }
+  const auto lane = [&](int i) LOGLOSS_INLINE_LAMBDA { return held[i]; };
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return add_lanes(classes, lane);
+  } else {
+    const VecPair<double> sum = add_lanes_exactly(classes, lane);
+    return sum.high + sum.low;
+  }
+}
+
 template <class T, class Lane>
 LOGLOSS_INLINE void set_rest(std::int64_t classes, Lane lane, LaneStats<T>* stats) {
   if constexpr (sizeof(T) == sizeof(float)) {
@@ -171,6 +230,16 @@ LOGLOSS_INLINE void set_rest(std::int64_t classes, Lane lane, LaneStats<T>* stat
     stats->rest = rest.high;
     stats->rest_low = rest.low;
   }
+}
+
+// The linear sums of 16 rows of at most kTurnedRow classes.
+template <class T, class Term>
+LOGLOSS_INLINE void set_linear_sums(const Vec<T>* column, std::int64_t classes, Term term, LaneStats<T>* stats) {
+  // What is compensated in float64 rows is not used of these; see SummedLinearTiles.
+  stats->mass = sum_columns<float>(classes, term);
+  stats->linear = sum_columns<float>(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA {
+    return counted_linear_term(term(c), stats->max, column[c]);
+  });
 }
 
 // The statistics of 16 rows of at most kTurnedRow classes, which fill a virtual lane twice at most.
@@ -324,9 +393,9 @@ class KeptRows {
   const BatchRows<S>& rows_;
 };
 
-// The statistics of 16 rows, and what `kept` has room for.
-template <bool kKeeps, class S>
-LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const KeptRows<S>& kept,
+// The statistics of 16 rows, and what `kept` has room for. Linear sums are those of rows that are turned.
+template <bool kKeeps, class S, class Term>
+LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const KeptRows<S>& kept, Term linear,
                                   LaneStats<compute_t<S>>* stats) {
   using T = compute_t<S>;
   const std::int64_t classes = rows.classes();
@@ -347,7 +416,9 @@ LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const Kep
   const RowGroup<S> group(rows, first);
   if (classes <= kTurnedRow) {
     turn_rows(group, classes, column);
-    return sweep_few_columns(column, classes, NothingKept{}, stats);
+    if (!sweep_few_columns(column, classes, NothingKept{}, stats)) return false;
+    if constexpr (Term::kPresent) set_linear_sums(column, classes, linear, stats);
+    return true;
   }
   if constexpr (sizeof(T) == sizeof(float)) {
     const auto sweep = [&](auto keep) LOGLOSS_INLINE_LAMBDA {
@@ -406,26 +477,36 @@ class RowSweeps {
   BlockMaxima<S> maxima_;
 };
 
-// The statistics of the 16 rows from `first` on.
-template <class S, bool kKeeps>
-LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S, kKeeps>* sweeps, int first,
+// The statistics of the 16 rows from `first` on, if they can be made lane by lane.
+template <class S, bool kKeeps, class Term>
+LOGLOSS_INLINE bool set_lanes(const BatchRows<S>& rows, const RowSweeps<S, kKeeps>& sweeps, int first, Term linear,
                               BatchStats<compute_t<S>>* stats) {
   using T = compute_t<S>;
   const int end = first + kLanes < rows.count() ? first + kLanes : rows.count();
   LaneStats<T> lanes;
-  if ((rows.side_by_side() || (rows.classes() <= kShortRow<T> && end - first > 1)) &&
-      sweep_group<kKeeps>(rows, first, sweeps->kept(), &lanes)) {
-    stats->set_group(first, widen(lanes.max), widen(lanes.exponent), {lanes.rest, lanes.rest_low}, widen(lanes.ties));
-    if (!any(Vec<T>(T(1)) < lanes.ties)) return;
-    for (int row = first; row < end; ++row) {
-      const double others = stats->ties[row] - 1.0;
-      if (others > 0.0) {
-        stats->rest[row] += sum_of_maxima<T>(&stats->max[row], &others, 1, 0.0, stats->exponent[row]);
-      }
-    }
-    return;
+  if (!sweep_group<kKeeps>(rows, first, sweeps.kept(), linear, &lanes)) {
+    sweeps.kept().keep_nothing_beside(first);
+    return false;
   }
-  sweeps->kept().keep_nothing_beside(first);
+  stats->set_group(first, widen(lanes.max), widen(lanes.exponent), {lanes.rest, lanes.rest_low}, widen(lanes.ties));
+  if constexpr (Term::kPresent) stats->set_linear_sums(first, lanes.linear, lanes.mass);
+  if (!any(Vec<T>(T(1)) < lanes.ties)) return true;
+  for (int row = first; row < end; ++row) {
+    const double others = stats->ties[row] - 1.0;
+    if (others > 0.0) {
+      stats->rest[row] += sum_of_maxima<T>(&stats->max[row], &others, 1, 0.0, stats->exponent[row]);
+    }
+  }
+  return true;
+}
+
+// The statistics of the 16 rows from `first` on.
+template <class S, bool kKeeps>
+LOGLOSS_INLINE void set_group(const BatchRows<S>& rows, RowSweeps<S, kKeeps>* sweeps, int first,
+                              BatchStats<compute_t<S>>* stats) {
+  const int end = first + kLanes < rows.count() ? first + kLanes : rows.count();
+  const bool many_at_once = rows.side_by_side() || (rows.classes() <= kShortRow<compute_t<S>> && end - first > 1);
+  if (many_at_once && set_lanes(rows, *sweeps, first, NoColumnTerm{}, stats)) return;
   stats->clear_group(first);
   for (int row = first; row < end; ++row) stats->set(row, sweeps->row_stats(row, NoRowTerm{}));
 }

@@ -93,7 +93,7 @@ LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_
       terms.rest = clear(is_max, exp(std::is_same_v<Lanes, AllLanes> ? value : value - Vec<T>(shift)));
       if constexpr (Term::kPresent) {
         terms.mass = term(offset + at, lanes);
-        terms.linear = counted_linear_term(terms.mass, anchor, value);
+        terms.linear = counted_linear_term(terms.mass, Vec<T>(anchor), value);
       }
       return terms;
     });

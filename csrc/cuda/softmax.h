@@ -161,7 +161,7 @@ struct LogSumExp {
       const Vec<double> limit = max + stats.rest.group(0);
       const Vec<double> near = select(max - max == Vec<double>(0.0), max + stats.log_rest(0), limit);
       double lse = near.reg[0];
-      const int recompute = cancels(lse, stats.rest.value[0], stats.sum(0).high.reg[0]);
+      const int recompute = cancels(stats.max.value[0], lse, stats.rest.value[0], stats.sum(0).high.reg[0]);
       for (int i = 0; i < rows.count; ++i) {
         if (!shuffle_from(recompute, i)) continue;
         const double precise = precise_lse(rows.row(0, i), rows.classes);
