@@ -34,10 +34,10 @@ def block(machine: dict[str, Any], shown: Sequence[Result], verdicts: Sequence[V
 ![Share of the memory bandwidth that torch, the best peer and logloss reach]({_PICTURE})
 
 `python -m bench` printed these lines: one thread, {machine["logloss"]["isa"]}, {machine["cpu"]}.
-`best peer` is the fastest of torch, torch.compile, jax, onnxruntime, scipy and NumPy; `out=` is
-logloss writing into an array that exists already; `limit` is the time in which this machine just
-reads the input or, where the result is as large, copies it, and `of limit` the share of that
-bandwidth which logloss reaches.
+`best peer` is the fastest of torch, torch.compile, jax, onnxruntime, scipy, scikit-learn and NumPy;
+`out=` is logloss writing into an array that exists already; `limit` is the time in which this
+machine just reads the input or, where the result is as large, copies it, and `of limit` the share
+of that bandwidth which logloss reaches.
 
 {report.scorecard(shown, report.README_COLUMNS)}
 

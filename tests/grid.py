@@ -84,11 +84,6 @@ class Cell(NamedTuple):
     logits: Array
     target: Array
 
-    @property
-    def at_target(self) -> tuple[Array, Array]:
-        """The index of the target's element in every row."""
-        return np.arange(self.target.size), self.target
-
 
 def raise_target(logits: Array, target: Array, margin: Array) -> None:
     """Lift each row's target above the maximum of its other logits by `margin`; NaN leaves it."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import logloss
 from conftest import DTYPE_NAMES, named_dtype
+from logloss import _calls
 from ulp import Array
 
 # What may be done to the memory behind an array; the values stay as they are.
@@ -261,6 +262,21 @@ def test_special_rows_beside_plain_ones(classes: int, rows: int, dtype: np.dtype
     )
     same_numbers(found_loss[0], loss)
     same_numbers(found[0].T, grad)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_raw_bfloat16(order: str) -> None:
+    """The bits of bfloat16 values without ml_dtypes, beside arrays of another type."""
+    x = np.random.default_rng(3).normal(size=(6, 5)).astype(np.float32).view(np.uint32) >> 16
+    raw = _calls.as_bfloat16(x.astype(f"{order}u2"))
+    wide = (x << 16).view(np.float32)
+    p = np.full((6, 5), 0.2, np.float32)
+    same_bits(logloss.cross_entropy(raw, p), logloss.cross_entropy(wide, p))
+    same_bits(logloss.kl_div_with_logits(p, raw), logloss.kl_div_with_logits(p, wide))
+    same_bits(
+        logloss.nll_loss(p, np.arange(6) % 5, weight=raw[0]),
+        logloss.nll_loss(p, np.arange(6) % 5, weight=wide[0]),
+    )
 
 
 @pytest.mark.parametrize("code", INDEX_TYPES)

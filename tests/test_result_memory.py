@@ -121,11 +121,11 @@ def test_every_dtype_and_layout_is_as_numpy_makes_it(dtype: str) -> None:
         assert result.flags.owndata and result.flags.writeable and result.base is None
 
 
-def test_subclasses_are_as_numpy_makes_them(x: Array, tmp_path: Path) -> None:
+def test_results_of_subclasses_are_plain_arrays(x: Array, tmp_path: Path) -> None:
     file = tmp_path / "logits.npy"
     np.save(file, x)
-    for given in (np.load(file, mmap_mode="r"), np.ma.masked_array(x)):
-        assert type(logloss.softmax(given)) is type(logloss.softmax(given[:1]))
+    given = np.load(file, mmap_mode="r")
+    assert type(logloss.softmax(given)) is type(logloss.softmax(given[:1])) is np.ndarray
 
 
 # Bounds

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Every option means what it means in torch: sigmoid, log_sigmoid, binary cross-entropies, kl_div.
 
-The deliberate differences stand at the end; `torch_oracle` says how torch is compared with.
+`torch_oracle` says how torch is compared with.
 """
 
 from __future__ import annotations
@@ -14,18 +14,13 @@ import pytest
 
 import logloss
 import reference as ref
-from grid import promised
 from torch_oracle import (
     EMPTY_SHAPES,
-    INF,
-    NAN,
     SHAPES,
     F,
     check_call,
     check_close,
-    check_within,
     in_double,
-    run,
     spread,
     torch,
     upstream,
@@ -274,39 +269,3 @@ def test_kl_div_of_two_float_types() -> None:
             check_kl_div(x, probabilities((4, 9), other), reduction=reduction)
             t = log_probabilities((4, 9), other, 32)
             check_kl_div(x, t, reduction=reduction, log_target=True)
-
-
-# Extreme values: where torch in double has a number, that number.
-
-EXTREMES = (INF, -INF, NAN, 3e38, -3e38, 1e-38, 1e-45, -1e-45, 0.0, -0.0, 1.0, -1.0, 100.0, -100.0)
-TARGETS = (0.0, 1.0, 0.5, 1e-45, -1.0, 3e38, -3e38, INF, -INF, NAN)
-
-
-def crossed(one: Any, other: Any, dtype: Any) -> tuple[Array, Array]:
-    first, second = (v.ravel() for v in np.meshgrid(one, other, indexing="ij"))
-    return first.astype(dtype), second.astype(dtype)
-
-
-def check_extremes(
-    name: str,
-    arrays: tuple[Array, ...],
-    torch_loss: Any,
-    *,
-    terms: Array,
-    known: Any,
-    **options: Any,
-) -> None:
-    """Loss and gradient of each element that torch and float32 can hold and `known` does not mark.
-
-    `terms` is what torch adds up for each loss; the gradients are compared at the size of 1.
-    """
-    options = options | {"reduction": "none"}
-    dtype = arrays[0].dtype
-    right, leaves = run(torch_loss, arrays, options, 1)
-    right.sum().backward()
-    loss, gradient = getattr(logloss, f"{name}_value_and_grad")(*arrays, **options)
-    eps = np.finfo(dtype).eps
-    with np.errstate(over="ignore"):
-        losses, slopes = (v.astype(dtype) for v in (right.detach().numpy(), leaves[0].grad.numpy()))
-    check_within(loss[~known], losses[~known], (promised(2, dtype) * eps * terms)[~known])
-    check_within(gradient, slopes, promised(4, dtype) * eps * np.maximum(np.abs(slopes), 1))

@@ -41,12 +41,9 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     return array
 
 
-def empty_like(
-    array: NDArray[Any], dtype: np.dtype[Any] | None = None, *, subok: bool = True
-) -> NDArray[Any]:
-    """`np.empty_like`, in memory that is kept if it is large."""
-    wanted = array.dtype if dtype is None else dtype
-    if array.size * wanted.itemsize < LARGE:
-        return np.empty_like(array, wanted, subok=subok)
-    result: NDArray[Any] = _core.in_result_memory(np.empty_like, array, wanted, "K", subok)
+def empty_like(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`np.empty_like` of that dtype, in memory that is kept if it is large."""
+    if array.size * dtype.itemsize < LARGE:
+        return np.empty_like(array, dtype)
+    result: NDArray[Any] = _core.in_result_memory(np.empty_like, array, dtype)
     return result

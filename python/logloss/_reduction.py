@@ -92,6 +92,7 @@ def in_common_dtype(x: Array, y: Array) -> tuple[Array, Array]:
     if x.dtype == y.dtype:
         return x, y
     common = common_dtype(x, y)
+    x, y = _validate.widened(x), _validate.widened(y)
     return x.astype(common, copy=False), y.astype(common, copy=False)
 
 

@@ -81,6 +81,14 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype.itemsize == 2 and (dtype.name == "bfloat16" or dtype.names == RAW_BFLOAT16.names)
 
 
+def widened(array: Array) -> Array:
+    """Raw bfloat16 as float32, which NumPy would convert as integers; any other array itself."""
+    if array.dtype.names != RAW_BFLOAT16.names:
+        return array
+    bits = array.view(np.dtype(np.uint16).newbyteorder(array.dtype["bfloat16"].byteorder))
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
 def float_array(name: str, value: ArrayLike) -> Array:
     """`value` as an array of a floating-point dtype, without a copy; TypeError for others."""
     array = asarray(value)
@@ -96,7 +104,7 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
         return array
     if array.dtype.kind not in "biuf" and not is_bfloat16(array.dtype):
         raise TypeError(f"{name}: got {_dtype_or_type(value, array)}, expected real numbers")
-    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+    return np.ascontiguousarray(widened(array), dtype=dtype).reshape(array.shape)
 
 
 def numbers(name: str, value: Any) -> Array:
@@ -108,8 +116,9 @@ def numbers(name: str, value: Any) -> Array:
 
 
 def _dtype_or_type(value: Any, array: Array) -> str:
-    """What to call a value that is not numeric: its type unless it came as an array."""
-    return f"dtype {array.dtype}" if array.dtype.kind != "O" else repr(value)
+    """What to call what is not numeric: the dtype of an array, else a value such as None."""
+    whole = array.dtype.kind != "O" or isinstance(value, (ndarray, list, tuple))
+    return f"dtype {array.dtype}" if whole else repr(value)
 
 
 def axis_index(axis: Any, ndim: int) -> int:
@@ -316,10 +325,9 @@ def output_array(
     touch.
     """
     if out is None:  # laid out as `input`, of native byte order
-        make = np.empty_like if input.nbytes < LARGE else _memory.empty_like
-        if input.dtype in _COMMON_FLOATS:
-            return make(input)
-        return make(input, dtype=native(input.dtype), subok=False)
+        if input.nbytes < LARGE and input.dtype in _COMMON_FLOATS:
+            return np.empty_like(input)
+        return _memory.empty_like(input, native(input.dtype))
     if not isinstance(out, ndarray):
         host_array("out", out)
         raise TypeError(f"out: got {type(out).__name__}, expected a NumPy array")

@@ -18,6 +18,7 @@ from logloss._validate import (
     Array,
     is_bfloat16,
     is_device_array,
+    widened,
 )
 
 DType = np.dtype[Any]
@@ -279,7 +280,7 @@ class DeviceArray(Sized):
         """The only element as a Python number, as `numpy` brings it to the host."""
         if self.size != 1:
             raise ValueError(f"item: got shape {self.shape}, expected one element")
-        return float(self.numpy().astype(np.float64).reshape(()))
+        return float(widened(self.numpy()).astype(np.float64).reshape(()))
 
     def __float__(self) -> float:
         return self.item()

@@ -4,9 +4,10 @@ The functions of logloss: checks and options here, arithmetic in ``logloss._core
 
 Shapes are written as (N, C): N samples (any number of axes) of C classes along the class axis.
 Losses are in nats. Inputs are float16, bfloat16 (ml_dtypes), float32 or float64 arrays with any
-strides; half types are computed in float32. Nothing of the size of the input is allocated but the
-results. Calls release the GIL and use up to ``get_num_threads()`` threads; the bits of a result
-depend on neither threads nor strides nor the instruction set (AVX2, AVX-512, NEON).
+strides; half types are computed in float32. Of arrays of one dtype and shape, nothing of their size
+is allocated but the results. A masked array counts as the array behind the mask. Calls release the
+GIL and use up to ``get_num_threads()`` threads; the bits of a result depend on neither threads nor
+strides nor the instruction set (AVX2, AVX-512, NEON).
 
 Every function also takes C-contiguous arrays on one NVIDIA GPU, by DLPack or
 ``__cuda_array_interface__``, if the CUDA kernels are installed. It returns a ``DeviceArray``, for a

@@ -319,6 +319,8 @@ def binary_cross_entropy_value_and_grad(
     """
     `binary_cross_entropy` and its gradient, with the probabilities read from memory once.
 
+    With `out` they are read twice: where one is no probability, `out` is left as it was.
+
     Parameters
     ----------
     input, target, weight, reduction

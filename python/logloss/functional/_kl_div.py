@@ -207,7 +207,8 @@ def kl_div_with_logits(
     """
     Kullback-Leibler divergence KL(softmax(target) || softmax(input)) of rows of logits, in nats.
 
-    Both rows are read from memory once and nothing of their size is allocated. With p and q the two
+    Both rows are read from memory once and, if they are of one dtype, nothing of their size is
+    allocated. With p and q the two
     softmaxes and d = log p - log q, a row is ``sum(p * (exp(-d) - 1 + d))``, whose terms are never
     negative: within 2 ulp of the exact value for float32 however nearly the rows agree (for float64
     within 4 ulp, or 2e-15 times the square root of the result where that is more).
@@ -221,6 +222,8 @@ def kl_div_with_logits(
     reduction : {"batchmean", "mean", "sum", "none"}
         As `kl_div` of the log-softmax and the softmax: "batchmean" divides the sum by
         ``input.shape[0]``, "mean" by the number of elements; "none" gives one value for each row.
+        ``input.shape[0]`` is the number of classes where that is the class axis: "sum" is then
+        what to ask for.
     axis : int, default -1
         The class axis.
     stream : optional
