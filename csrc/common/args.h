@@ -16,6 +16,8 @@ namespace logloss {
 inline constexpr int kMaxRows = 64;
 inline constexpr int kRowsSideBySide = 16;
 inline constexpr int kMaxElements = 4096;
+// Longer rows are made contiguous first: on AVX-512 cross_entropy of 8 x 256 x 64 x 64, axis 1, then takes 0.7 of the
+// time, of 512 and 1000 classes the same, of 100 classes 1.1.
 inline constexpr std::int64_t kMostClassesSideBySide = 128;
 
 // Room at SecondSweep::kept: 16 vectors of floats more than it is asked for, from a multiple of a vector on.

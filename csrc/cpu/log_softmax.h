@@ -219,24 +219,20 @@ void logsumexp_backward(const RowValueBatch& batch) {
   for_each_group(batch.rows,
                  [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, grad.group(first)); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
-  for (int row = 0; row < batch.rows; ++row) {
-    const int first = row / kLanes * kLanes;
-    const Vec<double> max = stats.max.group(first);
-    if (row == first && rows.turned(first) && count(max - max == Vec<double>(0.0)) == kLanes) {
-      writer.write_softmax_group(first, stats, scale);
-      row = first + kLanes - 1;
-      continue;
-    }
+  const auto write_row = [&](int row) {
     const bool infinite = stats.max[row] - stats.max[row] != 0.0;
-    if (!infinite || stats.rest[row] != 0.0) {
-      writer.write_softmax(row, stats, scale);
-      continue;
-    }
+    if (!infinite || stats.rest[row] != 0.0) return writer.write_softmax(row, stats, scale);
     const Vec<T> share(stats.max[row] > 0.0 ? static_cast<T>(grad[row] / stats.ties[row]) : T(0));
     writer.write(row, [&](std::int64_t, auto, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
       return select(Vec<T>(FloatFormat<T>::kLargest) < x, share, Vec<T>(T(0)));
     });
-  }
+  };
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+    const Vec<double> max = stats.max.group(first);
+    const bool all_finite = count(max - max == Vec<double>(0.0)) == kLanes;
+    if (rows.turned(first) && all_finite) return writer.write_softmax_group(first, stats, scale);
+    for (int row = first; row < batch.rows && row < first + kLanes; ++row) write_row(row);
+  });
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

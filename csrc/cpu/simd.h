@@ -24,6 +24,9 @@
 #else
 #include "cpu/simd_portable.h"
 #endif
+#if !defined(LOGLOSS_LEVEL_AVX512)
+#include "cpu/simd_words.h"
+#endif
 
 namespace logloss::LOGLOSS_LEVEL {
 

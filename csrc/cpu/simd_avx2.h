@@ -289,5 +289,3 @@ LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, c
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL
-
-#include "cpu/simd_words.h"

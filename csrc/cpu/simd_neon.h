@@ -187,4 +187,3 @@ LOGLOSS_INLINE void narrow_bfloat16(const float32x4_t* a, std::uint16_t* p) {
 }  // namespace logloss::LOGLOSS_LEVEL
 
 #include "cpu/simd_quads.h"
-#include "cpu/simd_words.h"

@@ -165,4 +165,3 @@ LOGLOSS_NOINLINE inline void narrow_bfloat16(const FloatReg* a, std::uint16_t* p
 }  // namespace logloss::LOGLOSS_LEVEL
 
 #include "cpu/simd_quads.h"
-#include "cpu/simd_words.h"

@@ -8,7 +8,6 @@
 #include "common/dtypes.h"
 #include "common/half.h"
 #include "common/platform.h"
-#include "cpu/simd_words.h"  // named in a branch of simd.h that is not taken
 #include "cuda/device.h"
 
 namespace logloss::LOGLOSS_LEVEL {
