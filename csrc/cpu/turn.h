@@ -2,6 +2,8 @@
 // 16 rows turned into columns, one row in each lane, and back: column[c] = element c of each of 16 rows of n elements.
 #pragma once
 
+#include <concepts>
+
 #include "cpu/simd.h"
 
 namespace logloss::LOGLOSS_LEVEL {
@@ -52,34 +54,36 @@ LOGLOSS_INLINE void store_columns(S* const* row, std::int64_t n, const Vec<float
   });
 }
 
-// float64: two elements of two rows at a time.
+// float64: two elements of two rows at a time. Templates, because device code, which names them, has no such vectors.
 
-typedef double DoublePair __attribute__((vector_size(16)));
-
-LOGLOSS_INLINE void turn_pairs(const double* from, const double* from_next, double* to, double* to_next) {
-  DoublePair a, b;
+template <std::same_as<double> T>
+LOGLOSS_INLINE void turn_pairs(const T* from, const T* from_next, T* to, T* to_next) {
+  typedef T Pair __attribute__((vector_size(16)));
+  Pair a, b;
   __builtin_memcpy(&a, from, sizeof a);
   __builtin_memcpy(&b, from_next, sizeof b);
-  const DoublePair first = __builtin_shufflevector(a, b, 0, 2), second = __builtin_shufflevector(a, b, 1, 3);
+  const Pair first = __builtin_shufflevector(a, b, 0, 2), second = __builtin_shufflevector(a, b, 1, 3);
   __builtin_memcpy(to, &first, sizeof first);
   __builtin_memcpy(to_next, &second, sizeof second);
 }
 
-LOGLOSS_INLINE void load_columns(const double* const* row, std::int64_t n, Vec<double>* column) {
-  const auto lane = [&](std::int64_t c, int i) { return reinterpret_cast<double*>(column + c) + i; };
+template <std::same_as<double> T>
+LOGLOSS_INLINE void load_columns(const T* const* row, std::int64_t n, Vec<T>* column) {
+  const auto lane = [&](std::int64_t c, int i) { return reinterpret_cast<T*>(column + c) + i; };
   std::int64_t c = 0;
   for (; c + 2 <= n; c += 2) {
     for (int i = 0; i < kLanes; i += 2) turn_pairs(row[i] + c, row[i + 1] + c, lane(c, i), lane(c + 1, i));
   }
-  for (int i = 0; c < n && i < kLanes; ++i) __builtin_memcpy(lane(c, i), row[i] + c, sizeof(double));
+  for (int i = 0; c < n && i < kLanes; ++i) __builtin_memcpy(lane(c, i), row[i] + c, sizeof(T));
 }
-LOGLOSS_INLINE void store_columns(double* const* row, std::int64_t n, const Vec<double>* column) {
-  const auto lane = [&](std::int64_t c, int i) { return reinterpret_cast<const double*>(column + c) + i; };
+template <std::same_as<double> T>
+LOGLOSS_INLINE void store_columns(T* const* row, std::int64_t n, const Vec<T>* column) {
+  const auto lane = [&](std::int64_t c, int i) { return reinterpret_cast<const T*>(column + c) + i; };
   std::int64_t c = 0;
   for (; c + 2 <= n; c += 2) {
     for (int i = 0; i < kLanes; i += 2) turn_pairs(lane(c, i), lane(c + 1, i), row[i] + c, row[i + 1] + c);
   }
-  for (int i = 0; c < n && i < kLanes; ++i) __builtin_memcpy(row[i] + c, lane(c, i), sizeof(double));
+  for (int i = 0; c < n && i < kLanes; ++i) __builtin_memcpy(row[i] + c, lane(c, i), sizeof(T));
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL
