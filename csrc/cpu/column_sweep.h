@@ -60,6 +60,14 @@ struct PerLane {
   LOGLOSS_INLINE Vec<T> all() const { return load(lane); }
 };
 
+// The grad_scale_of 16 rows.
+template <class Batch>
+LOGLOSS_INLINE Vec<double> grad_scale_of_group(const Batch& batch, int first) {
+  PerLane<double> scale;
+  for (int i = 0; i < kLanes; ++i) scale.lane[i] = first + i < batch.rows ? grad_scale_of(batch, first + i) : 0.0;
+  return scale.all();
+}
+
 // Whether all rows are such.
 template <class T>
 LOGLOSS_INLINE bool plain_maxima(Vec<T> max) {

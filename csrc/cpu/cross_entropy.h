@@ -143,7 +143,7 @@ class CrossEntropyKernel {
     PerRow<T> target_grad;
     for_each_group(batch_.rows, [&](int first) {
       const CrossEntropyRow<Vec<double>> row = group(first);
-      const Vec<double> factor = grad_scale(first);
+      const Vec<double> factor = grad_scale_of_group(batch_, first);
       const VecPair<double> sum = stats_.sum(first);
       scale.set_group(stats_, first, factor * cross_entropy_mass(row), sum);
       if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row, sum.high)));
@@ -185,14 +185,6 @@ class CrossEntropyKernel {
         writer.write_softmax(row, stats_, scale);
       }
     });
-  }
-
-  Vec<double> grad_scale(int first) const {
-    PerRow<double> scale;
-    for (int row = first; row < first + kLanes; ++row) {
-      scale[row] = row < batch_.rows ? grad_scale_of(batch_, row) : 0.0;
-    }
-    return scale.group(first);
   }
 
   Vec<double> grad_at_target(int first, const CrossEntropyRow<Vec<double>>& row, Vec<double> sum) const {

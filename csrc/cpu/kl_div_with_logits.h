@@ -136,35 +136,92 @@ class DivergenceKernel {
 
  public:
   explicit DivergenceKernel(const DivergenceBatch& batch)
-      : batch_(batch), input_(softmaxes(batch, batch.input)), target_(softmaxes(batch, batch.target)) {}
+      : batch_(batch),
+        input_rows_(batch.input, batch.rows, batch.classes, 1),
+        target_rows_(batch.target, batch.rows, batch.classes, 1),
+        input_(stats_of_rows(input_rows_)),
+        target_(stats_of_rows(target_rows_)) {}
 
   void run() {
-    T* loss = static_cast<T*>(batch_.loss);
-    for (int row = 0; row < batch_.rows; ++row) {
-      const double divergence = loss || batch_.target_grad ? divergence_of_row(row) : 0.0;
-      if (loss) loss[row] = static_cast<T>(divergence);
-      const double scale = grad_scale_of(batch_, row);
-      if (batch_.target_grad) {
-        write_gradients(row, divergence, scale);
-      } else if (batch_.input_grad) {
-        write_input_gradient(row, scale);
-      }
-    }
+    for_each_group(batch_.rows, [&](int first) {
+      if (input_rows_.few_classes(first)) return run_group(first);
+      for (int row = first; row < batch_.rows && row < first + kLanes; ++row) run_row(row);
+    });
   }
 
  private:
   static constexpr double kOne = RowSoftmax<T>::kOne;
 
-  static SoftmaxOfRows<T> softmaxes(const DivergenceBatch& batch, const void* const* rows) {
-    return SoftmaxOfRows<T>(stats_of_rows(BatchRows<S>(rows, batch.rows, batch.classes, 1)));
+  void set_loss(int row, double divergence) {
+    if (batch_.loss) static_cast<T*>(batch_.loss)[row] = static_cast<T>(divergence);
+  }
+  static double divergence_of(const DivergenceTerms<double>& sum) {
+    const DivergenceTerms<double> terms{sum.divergence / kOne, sum.linear / kOne};
+    // A class that only the target has makes the divergence infinite.
+    return terms.divergence == kInfinity<double> ? terms.divergence : kl_div_of_sums(terms);
+  }
+  static LOGLOSS_INLINE Vec<T> input_gradient(const ClassPair& pair, Vec<double> scale) {
+    return narrow<T>(pair.gradient * scale * Vec<double>(1.0 / kOne));
+  }
+  static LOGLOSS_INLINE Vec<T> target_gradient(const WideTerms& terms, Vec<double> p, Vec<double> divergence,
+                                               Vec<double> scale) {
+    // A class without probability counts for nothing, beside an infinite divergence too.
+    const Vec<double> zero(0.0), nothing = select(divergence == divergence, zero, divergence);
+    const Vec<double> gradient = select(p == zero, nothing, kl_div_target_gradient(terms, p, divergence));
+    return narrow<T>(gradient * scale * Vec<double>(1.0 / kOne));
+  }
+
+  // 16 rows of few classes, each pair of classes formed once.
+  LOGLOSS_NOINLINE void run_group(int first) {
+    Vec<T> input[kTurnedRow], target[kTurnedRow];
+    turn_rows(RowGroup<S>(input_rows_, first), batch_.classes, input);
+    turn_rows(RowGroup<S>(target_rows_, first), batch_.classes, target);
+    const RowSoftmax<T> q = input_.group(first), p = target_.group(first);
+    const Vec<double> scale = grad_scale_of_group(batch_, first);
+    WideTerms terms[kTurnedRow];
+    Vec<double> probs[kTurnedRow];
+    for (std::int64_t c = 0; c < batch_.classes; ++c) {
+      const ClassPair pair(p, target[c], q, input[c]);
+      terms[c] = pair.terms;
+      probs[c] = pair.p;
+      input[c] = input_gradient(pair, scale);
+    }
+    PerLane<double> divergence, linear;
+    const auto divergence_term = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return terms[c].divergence; };
+    const auto linear_term = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return terms[c].linear; };
+    divergence.set(sum_columns<T>(batch_.classes, divergence_term));
+    linear.set(sum_columns<T>(batch_.classes, linear_term));
+    for (int i = 0; i < kLanes; ++i) {
+      divergence.lane[i] = divergence_of({divergence.lane[i], linear.lane[i]});
+      if (first + i < batch_.rows) set_loss(first + i, divergence.lane[i]);
+    }
+    if (batch_.input_grad) turn_back<S>(batch_.input_grad, first, batch_.rows, batch_.classes, input);
+    if (!batch_.target_grad) return;
+    for (std::int64_t c = 0; c < batch_.classes; ++c) {
+      target[c] = target_gradient(terms[c], probs[c], divergence.all(), scale);
+    }
+    turn_back<S>(batch_.target_grad, first, batch_.rows, batch_.classes, target);
+  }
+
+  void run_row(int row) {
+    const Vec<double> scale(grad_scale_of(batch_, row));
+    if (batch_.input_grad && !batch_.target_grad) {
+      S* grad = static_cast<S*>(batch_.input_grad[row]);
+      const auto write = [&](std::int64_t j, auto lanes, const ClassPair& pair)
+                             LOGLOSS_INLINE_LAMBDA { store(grad + j, lanes, input_gradient(pair, scale)); };
+      return batch_.loss ? set_loss(row, divergence_of_row(row, write)) : for_each_pair(row, write);
+    }
+    const double divergence = divergence_of_row(row, [](auto...) LOGLOSS_INLINE_LAMBDA {});
+    set_loss(row, divergence);
+    if (batch_.target_grad) write_gradients(row, divergence, scale);
   }
 
   // The classes of one row; lanes beyond its end are classes of probability 0 on both sides.
   class Row {
    public:
     Row(const DivergenceKernel& kernel, int row)
-        : x_(static_cast<const S*>(kernel.batch_.input[row])),
-          t_(static_cast<const S*>(kernel.batch_.target[row])),
+        : x_(kernel.input_rows_.row(row)),
+          t_(kernel.target_rows_.row(row)),
           input_(kernel.input_[row]),
           target_(kernel.target_[row]) {}
     template <class Lanes>
@@ -178,47 +235,46 @@ class DivergenceKernel {
     RowSoftmax<T> input_, target_;
   };
 
-  LOGLOSS_NOINLINE double divergence_of_row(int row) const {
+  // visit(j, lanes, pair) for every vector of classes on the way: what it writes may replace the logits.
+  template <class Visit>
+  LOGLOSS_NOINLINE double divergence_of_row(int row, Visit visit) const {
     const Row classes(*this, row);
     LaneSum<T> divergence, linear;
     for_each_tile<WideTerms>(
-        batch_.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { return classes(j, lanes).terms; },
+        batch_.classes,
+        [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+          const ClassPair pair = classes(j, lanes);
+          visit(j, lanes, pair);
+          return pair.terms;
+        },
         [&](const WideTerms& tile) LOGLOSS_INLINE_LAMBDA {
           divergence.add(tile.divergence);
           linear.add(tile.linear);
         });
-    const DivergenceTerms<double> sum{total(divergence) / kOne, total(linear) / kOne};
-    // A class that only the target has makes the divergence infinite.
-    return sum.divergence == kInfinity<double> ? sum.divergence : kl_div_of_sums(sum);
+    return divergence_of({total(divergence), total(linear)});
   }
 
-  LOGLOSS_NOINLINE void write_input_gradient(int row, double scale) const {
+  template <class Visit>
+  LOGLOSS_NOINLINE void for_each_pair(int row, Visit visit) const {
     const Row classes(*this, row);
-    S* grad = static_cast<S*>(batch_.input_grad[row]);
-    for_each_vector(batch_.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      store(grad + j, lanes, narrow<T>(classes(j, lanes).gradient * Vec<double>(scale) * Vec<double>(1.0 / kOne)));
-    });
+    for_each_vector(batch_.classes,
+                    [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { visit(j, lanes, classes(j, lanes)); });
   }
 
   // Both are formed before either is written: they may replace their logits.
-  LOGLOSS_NOINLINE void write_gradients(int row, double divergence, double scale) const {
-    const Row classes(*this, row);
+  void write_gradients(int row, double divergence, Vec<double> scale) const {
     S* input_grad = batch_.input_grad ? static_cast<S*>(batch_.input_grad[row]) : nullptr;
     S* target_grad = static_cast<S*>(batch_.target_grad[row]);
-    // A class without probability counts for nothing, beside an infinite divergence too.
-    const Vec<double> wide_scale(scale), one(1.0 / kOne), wide_divergence(divergence);
-    const Vec<double> nothing(divergence == divergence ? 0.0 : divergence);
-    for_each_vector(batch_.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      const ClassPair pair = classes(j, lanes);
-      const Vec<double> of_target =
-          select(pair.p == Vec<double>(0.0), nothing, kl_div_target_gradient(pair.terms, pair.p, wide_divergence));
-      if (input_grad) store(input_grad + j, lanes, narrow<T>(pair.gradient * wide_scale * one));
-      store(target_grad + j, lanes, narrow<T>(of_target * wide_scale * one));
+    for_each_pair(row, [&](std::int64_t j, auto lanes, const ClassPair& pair) LOGLOSS_INLINE_LAMBDA {
+      const Vec<T> of_target = target_gradient(pair.terms, pair.p, Vec<double>(divergence), scale);
+      if (input_grad) store(input_grad + j, lanes, input_gradient(pair, scale));
+      store(target_grad + j, lanes, of_target);
     });
   }
 
   const DivergenceBatch& batch_;
-  SoftmaxOfRows<T> input_, target_;
+  const BatchRows<S> input_rows_, target_rows_;
+  const SoftmaxOfRows<T> input_, target_;
 };
 
 template <class S>

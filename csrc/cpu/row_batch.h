@@ -343,14 +343,15 @@ class FactorOfSoftmax {
   PerRow<T> number_, power_;
 };
 
-// The softmax of one row and its logarithm in float64, as accurate as the row's statistic.
+// The softmax of one row, or of the 16 rows of a group, lane by lane, and its logarithm in float64, as accurate as the
+// row's statistic.
 template <class T>
 class RowSoftmax;
 
 template <>
 class RowSoftmax<float> {
  public:
-  LOGLOSS_INLINE RowSoftmax(double max, double log_rest) : max_(max), log_rest_(log_rest) {}
+  LOGLOSS_INLINE RowSoftmax(Vec<double> max, Vec<double> log_rest) : max_(max), log_rest_(log_rest) {}
 
   // What probability() gives for 1.
   static constexpr double kOne = 1.0;
@@ -371,8 +372,8 @@ class RowSoftmax<float> {
 template <>
 class RowSoftmax<double> {
  public:
-  LOGLOSS_INLINE RowSoftmax(double max, double log_rest, const SoftmaxScale<double>& scale, int row)
-      : max_(max), log_rest_(log_rest), softmax_(scale, row) {}
+  LOGLOSS_INLINE RowSoftmax(Vec<double> max, Vec<double> log_rest, const SoftmaxScale<double>::Row& softmax)
+      : max_(max), log_rest_(log_rest), softmax_(softmax) {}
 
   // Subnormal probabilities keep their digits until the last product.
   static constexpr double kOne = 0x1p64;
@@ -404,14 +405,24 @@ class SoftmaxOfRows {
     });
   }
   LOGLOSS_INLINE RowSoftmax<T> operator[](int row) const {
-    if constexpr (sizeof(T) == sizeof(double)) {
-      return {max_[row], log_rest_[row], scale_, row};
-    } else {
-      return {max_[row], log_rest_[row]};
-    }
+    return softmax(Vec<double>(max_[row]), Vec<double>(log_rest_[row]),
+                   [&] { return typename SoftmaxScale<T>::Row(scale_, row); });
+  }
+  LOGLOSS_INLINE RowSoftmax<T> group(int first) const {
+    return softmax(max_.group(first), log_rest_.group(first),
+                   [&] { return SoftmaxScale<T>::Row::of_group(scale_, first); });
   }
 
  private:
+  template <class Scale>
+  static LOGLOSS_INLINE RowSoftmax<T> softmax(Vec<double> max, Vec<double> log_rest, Scale scale) {
+    if constexpr (sizeof(T) == sizeof(double)) {
+      return {max, log_rest, scale()};
+    } else {
+      return {max, log_rest};
+    }
+  }
+
   PerRow<double> max_, log_rest_;
   SoftmaxScale<T> scale_;  // of float64 rows
 };

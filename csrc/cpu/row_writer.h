@@ -86,10 +86,7 @@ class RowWriter {
       column = own;
     }
     make(column, result);
-    S beyond_the_last[kTurnedRow];
-    S* row[kLanes];
-    for (int i = 0; i < kLanes; ++i) row[i] = first + i < rows_.count() ? output(first + i) : beyond_the_last;
-    store_columns(row, rows_.classes(), result);
+    turn_back<S>(output_, first, rows_.count(), rows_.classes(), result);
   }
 
  private:

@@ -92,6 +92,16 @@ LOGLOSS_INLINE void turn_rows(const RowGroup<S>& rows, std::int64_t classes, Vec
   load_columns(rows.row, classes, column);
 }
 
+// The way back, into the rows of `output` from `first` on.
+template <class S>
+LOGLOSS_INLINE void turn_back(void* const* output, int first, int rows, std::int64_t classes,
+                              const Vec<compute_t<S>>* column) {
+  S beyond_the_last[kTurnedRow];
+  S* row[kLanes];
+  for (int i = 0; i < kLanes; ++i) row[i] = first + i < rows ? static_cast<S*>(output[first + i]) : beyond_the_last;
+  store_columns(row, classes, column);
+}
+
 // The maximum of each row of at most a tile.
 template <bool kWholeTile, class S>
 LOGLOSS_INLINE Vec<float> max_of_rows(const RowGroup<S>& rows, std::int64_t classes) {

@@ -24,9 +24,9 @@ struct SoftmaxNumbers {
   }
   LOGLOSS_INLINE RowSoftmax<T> operator[](int row) const {
     if constexpr (sizeof(T) == sizeof(double)) {
-      return {max[row], log_rest[row], scale, row};
+      return {Vec<double>(max[row]), Vec<double>(log_rest[row]), {scale, row}};
     } else {
-      return {max[row], log_rest[row]};
+      return {Vec<double>(max[row]), Vec<double>(log_rest[row])};
     }
   }
 };
