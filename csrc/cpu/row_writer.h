@@ -28,18 +28,25 @@ class RowWriter {
                   [&](std::int64_t j, auto lanes)
                       LOGLOSS_INLINE_LAMBDA { return f(second_.begin + j, lanes, load(x + j, lanes, T(0))); });
   }
-  // f(softmax, parts, j, lanes): `parts` are those of e^x, as softmax (of `scale`) takes them.
+  // f(softmax, parts_of) once: parts_of(j, x) are those of e^x for the vector x of classes from j on, as softmax (of
+  // `scale`) takes them.
   template <class F>
-  LOGLOSS_INLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale, F f) const {
+  LOGLOSS_INLINE void with_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale, F f) const {
     const typename SoftmaxScale<T>::Row softmax(scale, row);
     const T* m1 = kept_[row];
     if (m1 && scale.takes_kept(stats, row)) {
-      write(row, [&](std::int64_t j, auto lanes, Vec<T> x)
-                     LOGLOSS_INLINE_LAMBDA { return f(softmax, softmax.parts(x, load(m1 + j)), j, lanes); });
+      f(softmax, [&](std::int64_t j, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x, load(m1 + j)); });
     } else {
-      write(row, [&](std::int64_t j, auto lanes, Vec<T> x)
-                     LOGLOSS_INLINE_LAMBDA { return f(softmax, softmax.parts(x), j, lanes); });
+      f(softmax, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x); });
     }
+  }
+  // f(softmax, parts, j, lanes)
+  template <class F>
+  LOGLOSS_INLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale, F f) const {
+    with_softmax(row, stats, scale, [&](const auto& softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+      write(row, [&](std::int64_t j, auto lanes, Vec<T> x)
+                     LOGLOSS_INLINE_LAMBDA { return f(softmax, parts_of(j, x), j, lanes); });
+    });
   }
   // softmax itself, times the factor of `scale`.
   LOGLOSS_NOINLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
