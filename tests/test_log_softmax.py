@@ -100,6 +100,21 @@ def test_gradients_keep_their_promise(
     assert_ulp(actual, ref.logsumexp_backward(g, x), promised(3, dtype))
 
 
+@pytest.mark.parametrize("classes", (5, 41, 130))
+def test_rows_at_any_distance_from_zero(
+    classes: int, wide_dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    """The power of two that exponentials are relative to, through all patterns of its exponent.
+
+    e^0, which means nothing there, may overflow beside them.
+    """
+    exponents = 2 ** (8 if wide_dtype == np.float32 else 11)
+    distance = np.arange(-exponents, exponents) * (math.log(2) / 2)
+    x = (distance[:, None] + rng.standard_normal((distance.size, classes))).astype(wide_dtype)
+    check_values(x)
+    check_gradients(rng.standard_normal(x.shape).astype(wide_dtype), x)
+
+
 @pytest.mark.parametrize("classes", (3, 40, 1000))
 @pytest.mark.parametrize("inner", (1, 7, 16, 33))
 def test_inner_axis_keeps_its_promise(

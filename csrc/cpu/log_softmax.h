@@ -126,9 +126,10 @@ void softmax_backward(const SoftmaxBatch& batch) {
     const S* x = rows.row(row);
     const S* g = grads.row(row);
     const typename SoftmaxScale<T>::Row softmax_of(scale, row);
-    // Added in float64: the few terms that make up the sum of a confident row would not average out in float.
+    // Added in float64: the few terms that make up the sum of a confident row would not average out in float. Lanes
+    // beyond the end hold nothing: e^0 might be infinite beside the other terms.
     const double dot = sum_row<double, T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      return widen(load(g + j, lanes, T(0))) * widen(softmax_of(load(x + j, lanes, T(0))));
+      return widen(load(g + j, lanes, T(0))) * widen(softmax_of(load(x + j, lanes, -kInfinity<T>)));
     });
     const T dot_high = static_cast<T>(dot);
     const Vec<T> high(dot_high), low(static_cast<T>(dot - static_cast<double>(dot_high)));

@@ -124,7 +124,7 @@ struct SoftmaxBackward {
       return;
     }
     const RowSums<1> sum = sum_of_rows<double, 1, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
-      const Vec<double> s = widen(scaled_softmax(load(x[0], lanes, T(0))));
+      const Vec<double> s = widen(scaled_softmax(load(x[0], lanes, -kInfinity<T>)));
       return Terms<double, 1>{{widen(load(x[1], lanes, T(0))) * s}};
     });
     const double dot = sum.field[0];
