@@ -86,10 +86,11 @@ class EntropyOfRows {
           log_rest_(rows.log_rest_[row]) {}
 
     LOGLOSS_INLINE Vec<T> below_max(Vec<T> x) const { return max_ - x; }
-    // e (max - x)
+    // e (max - x), where e = scale (1 + m1) is not rounded on the way.
     LOGLOSS_INLINE Vec<T> term(Vec<T> x) const {
-      const Vec<T> e = exp_(x - shift_);
-      return e * clear(e == Vec<T>(T(0)), below_max(x));
+      const auto e = exp_.parts(x - shift_);
+      const Vec<T> below = clear(e.scale == Vec<T>(T(0)), below_max(x));
+      return e.scale * fma(e.m1, below, below);
     }
     LOGLOSS_INLINE double quotient(double sum_of_terms) const { return sum_of_terms / sum_; }
     LOGLOSS_INLINE double entropy(double sum_of_terms) const { return quotient(sum_of_terms) + log_rest_; }

@@ -54,9 +54,10 @@ struct ProbabilityPair<float> {
 
   LOGLOSS_INLINE ProbabilityPair(const RowSoftmax<float>& target, Vec<float> t, const RowSoftmax<float>& input,
                                  Vec<float> x) {
-    const Vec<double> log_p = target.log(t);
-    no_target = log_p < Vec<double>(-kNothing);
-    top = ExpOfNegative<Series>(max(log_p, input.log(x))).value();
+    const Vec<double> log_p = target.log(t), nothing(-kNothing);
+    const Vec<double> log_top = max(log_p, input.log(x));
+    no_target = log_p < nothing;
+    top = clear(log_top < nothing, ExpOfNegative<Series>(log_top).value());
   }
   LOGLOSS_INLINE Vec<double> p(Mask<double> input_larger, Vec<double> ratio) const {
     return clear(no_target, select(input_larger, top * ratio, top));
@@ -157,6 +158,7 @@ class DivergenceKernel {
   }
   static double divergence_of(const DivergenceTerms<double>& sum) {
     const DivergenceTerms<double> terms{sum.divergence / kOne, sum.linear / kOne};
+    if (terms.divergence != terms.divergence) return __builtin_nan("");  // of several NaN not any one
     // A class that only the target has makes the divergence infinite.
     return terms.divergence == kInfinity<double> ? terms.divergence : kl_div_of_sums(terms);
   }

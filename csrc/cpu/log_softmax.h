@@ -128,9 +128,13 @@ void softmax_backward(const SoftmaxBatch& batch) {
     writer.with_softmax(row, stats, scale, [&](const auto& softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
       // Added in float64: the few terms that make up the sum of a confident row would not average out in float.
       const double dot = sum_row<double, T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-        // Lanes beyond the end hold nothing: e^0 might be infinite beside the other terms.
-        const Vec<T> value = softmax(parts_of(j, load(x + j, lanes, -kInfinity<T>)));
-        return widen(load(g + j, lanes, T(0))) * widen(value);
+        const Vec<double> grad = widen(load(g + j, lanes, T(0)));
+        if constexpr (std::is_same_v<decltype(lanes), AllLanes>) {
+          return grad * widen(softmax(parts_of(j, load(x + j))));
+        } else {
+          // Lanes beyond the end hold nothing: e^0 might be infinite beside the other terms, what was kept NaN.
+          return grad * widen(softmax(load(x + j, lanes, -kInfinity<T>)));
+        }
       });
       const T dot_high = static_cast<T>(dot);
       const Vec<T> high(dot_high), low(static_cast<T>(dot - static_cast<double>(dot_high)));
