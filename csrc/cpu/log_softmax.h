@@ -160,17 +160,9 @@ inline double rounded(double value) {
 // precise_lse of 16 rows of few classes, addition by addition.
 template <class S>
 LOGLOSS_NOINLINE Vec<double> precise_lse_of_group(const BatchRows<S>& rows, int first) {
-  using T = compute_t<S>;
   const Vec<double> zero(0.0);
-  Vec<T> column[kTurnedRow];
+  Vec<compute_t<S>> column[kTurnedRow];
   turn_rows(RowGroup<S>(rows, first), rows.classes(), column);
-  Vec<double> plain = zero;
-  if constexpr (kSmallestPlainLog<T> < 1.0) {
-    const auto term = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return exp(widen(column[c])); };
-    plain = log(sum_columns<T>(rows.classes(), term));
-  }
-  const auto cancelled = max(plain, zero - plain) < Vec<double>(kSmallestPlainLog<T>);
-  if (!any(cancelled)) return plain;
   VecPair<double> high[kLanes];
   Vec<double> low[kLanes];
   for (int i = 0; i < kLanes && i < rows.classes(); ++i) {
@@ -189,7 +181,7 @@ LOGLOSS_NOINLINE Vec<double> precise_lse_of_group(const BatchRows<S>& rows, int 
   const auto low_of = [&](int i) LOGLOSS_INLINE_LAMBDA { return low[i]; };
   const VecPair<double> sum = add_lanes_exactly(rows.classes(), high_of, sum_of(lost_of));
   const Vec<double> rest = sum.low + sum_of(low_of);
-  return select(cancelled, log(sum.high) + rest / sum.high, plain);
+  return log(sum.high) + rest / sum.high;
 }
 
 // max + l; an infinite maximum is the result itself, unless the row holds NaN.
@@ -197,22 +189,28 @@ template <class S>
 void logsumexp(const RowValueBatch& batch) {
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
   const BatchStats<compute_t<S>> stats = stats_of_rows(rows, batch.second_sweep);
+  PerRow<double> lse, sum;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
-    const Vec<double> max = stats.max.group(first), l = stats.rounded_log_rest(first);
+    const Vec<double> max = stats.max.group(first);
     const Vec<double> limit = max + stats.rest.group(first);  // NaN where the row holds NaN
-    const Vec<double> near = select(max - max == Vec<double>(0.0), max + l, limit);
-    const auto inexact = cancels(max, near, l);
-    PerLane<double> lse, again;
-    lse.set(near);
-    if (any(inexact) && rows.few_classes(first)) lse.set(select(inexact, precise_lse_of_group(rows, first), near));
-    again.set(select(inexact, Vec<double>(1.0), Vec<double>(0.0)));
-    for (int i = 0; i < kLanes && first + i < batch.rows; ++i) {
-      if (again.lane[i] != 0.0 && !rows.few_classes(first)) {
-        lse.lane[i] = precise_lse(rows.row(first + i), batch.classes);
+    lse.set_group(first, select(max - max == Vec<double>(0.0), max + stats.log_rest(first), limit));
+    sum.set_group(first, stats.sum(first).high);
+  });
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
+    PerLane<double> precise;
+    bool known = false;
+    for (int row = first; row < batch.rows && row < first + kLanes; ++row) {
+      if (!cancels(stats.max[row], lse[row], stats.rest[row], sum[row])) continue;
+      if (!rows.few_classes(first)) {
+        lse[row] = precise_lse(rows.row(row), batch.classes);
+        continue;
       }
-      batch.value[first + i] = rounded<S>(lse.lane[i]);
+      if (!known) precise.set(precise_lse_of_group(rows, first));
+      known = true;
+      lse[row] = precise.lane[row - first];
     }
   });
+  for (int row = 0; row < batch.rows; ++row) batch.value[row] = rounded<S>(lse[row]);
 }
 
 // dx = g softmax(x). Where the row is infinite, its limit: g / ties at each of the `ties` entries +inf, 0 elsewhere.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // log sum e^x of a row where it is near zero: max and log1p(rest / e_max) then cancel, and the rounding of either would
-// show. The exponentials are formed and added in float64 instead, as pairs where that cancels too or is the type of the
-// row.
+// show. The exponentials are formed and added as pairs of doubles instead.
 #pragma once
 
 #include "cpu/row.h"
@@ -48,25 +47,13 @@ LOGLOSS_INLINE VecPair<double> exp_pair(Vec<double> x) {
   return {clear(subnormal, sum.high * scale), clear(subnormal, sum.low * scale)};
 }
 
-// Whether log S with S = sum_j e^x_j, wrong by a few units of 2^-52, may be taken for what rounds to T.
-template <class T>
-inline constexpr double kSmallestPlainLog = sizeof(T) == sizeof(float) ? 0x1p-22 : kInfinity<double>;
-
 // log sum_j e^x_j for a row whose result lies in (-1.3, 1.3); none of its elements is larger then.
 template <class S>
 LOGLOSS_NOINLINE double precise_lse(const S* x, std::int64_t classes) {
-  using T = compute_t<S>;
-  if constexpr (kSmallestPlainLog<T> < 1.0) {
-    const double sum = sum_row<double, T>(classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      return exp(widen(load(x + j, lanes, -kInfinity<T>)));
-    });
-    const double plain = reduce_max(log(Vec<double>(sum)));
-    if (plain >= kSmallestPlainLog<T> || plain <= -kSmallestPlainLog<T>) return plain;
-  }
   LaneSum<double> high;
   Vec<double> low(0.0);
   for_each_vector(classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-    const VecPair<double> e = exp_pair(widen(load(x + j, lanes, -kInfinity<T>)));
+    const VecPair<double> e = exp_pair(widen(load(x + j, lanes, -kInfinity<compute_t<S>>)));
     high.add(e.high);
     low = low + e.low;
   });
@@ -75,12 +62,9 @@ LOGLOSS_NOINLINE double precise_lse(const S* x, std::int64_t classes) {
   return reduce_max(log(Vec<double>(sum.high))) + rest / sum.high;
 }
 
-// Whether lse = max + l, with l = log(S / e_max), would lose more than an ulp: l is wrong by up to 1.7 ulp of rest / S,
-// which is less than l and than 1.
-LOGLOSS_INLINE Mask<double> cancels(Vec<double> max_x, Vec<double> lse, Vec<double> l) {
-  const Vec<double> zero(0.0), one(1.0);
-  const Vec<double> limit = Vec<double>(1.25) * select(l < one, l, one);
-  return clear(max_x == zero, max(lse, zero - lse) - limit) < zero;
+// Whether max + log1p(rest / e_max) would lose more than an ulp: log1p's part is wrong by up to 1.7 ulp of rest / S.
+LOGLOSS_INLINE bool cancels(double max, double lse, double rest, double sum) {
+  return max != 0.0 && (lse < 0 ? -lse : lse) * sum < 1.25 * rest;
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

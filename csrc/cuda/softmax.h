@@ -157,11 +157,11 @@ struct LogSumExp {
     const BatchStats<T> stats = stats_of_rows(crew, rows, own, 0);
     crew.once([&] {
       // An infinite maximum is the result itself, unless the row holds NaN.
-      const Vec<double> max = stats.max.group(0), l = stats.rounded_log_rest(0);
+      const Vec<double> max = stats.max.group(0);
       const Vec<double> limit = max + stats.rest.group(0);
-      const Vec<double> near = select(max - max == Vec<double>(0.0), max + l, limit);
+      const Vec<double> near = select(max - max == Vec<double>(0.0), max + stats.log_rest(0), limit);
       double lse = near.reg[0];
-      const int recompute = cancels(max, near, l).reg[0];
+      const int recompute = cancels(stats.max.value[0], lse, stats.rest.value[0], stats.sum(0).high.reg[0]);
       for (int i = 0; i < rows.count; ++i) {
         if (!shuffle_from(recompute, i)) continue;
         const double precise = precise_lse(rows.row(0, i), rows.classes);
