@@ -57,6 +57,7 @@ struct ProbabilityPair<float> {
     const Vec<double> log_p = target.log(t), nothing(-kNothing);
     const Vec<double> log_top = max(log_p, input.log(x));
     no_target = log_p < nothing;
+    // A class that neither side has, as in lanes beyond the end of a row, adds exactly 0.
     top = clear(log_top < nothing, ExpOfNegative<Series>(log_top).value());
   }
   LOGLOSS_INLINE Vec<double> p(Mask<double> input_larger, Vec<double> ratio) const {
@@ -256,6 +257,7 @@ class DivergenceKernel {
     return divergence_of({total(divergence), total(linear)});
   }
 
+  // The same without the sums.
   template <class Visit>
   LOGLOSS_NOINLINE void for_each_pair(int row, Visit visit) const {
     const Row classes(*this, row);
