@@ -132,6 +132,28 @@ struct ClassPair {
   }
 };
 
+// The results, from the sums of a row and from its terms, which are times RowSoftmax<T>::kOne.
+
+template <class T>
+LOGLOSS_INLINE double divergence_of(double divergence, double linear) {
+  const DivergenceTerms<double> sum{divergence / RowSoftmax<T>::kOne, linear / RowSoftmax<T>::kOne};
+  if (sum.divergence != sum.divergence) return __builtin_nan("");  // of several NaN not any one
+  // A class that only the target has makes the divergence infinite.
+  return sum.divergence == kInfinity<double> ? sum.divergence : kl_div_of_sums(sum);
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> input_gradient(const ClassPair& pair, Vec<double> scale) {
+  return narrow<T>(pair.gradient * scale * Vec<double>(1.0 / RowSoftmax<T>::kOne));
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> target_gradient(const WideTerms& terms, Vec<double> p, Vec<double> divergence,
+                                      Vec<double> scale) {
+  // A class without probability counts for nothing, beside an infinite divergence too.
+  const Vec<double> zero(0.0), nothing = select(divergence == divergence, zero, divergence);
+  const Vec<double> gradient = select(p == zero, nothing, kl_div_target_gradient(terms, p, divergence));
+  return narrow<T>(gradient * scale * Vec<double>(1.0 / RowSoftmax<T>::kOne));
+}
+
 template <class S>
 class DivergenceKernel {
   using T = compute_t<S>;
@@ -152,26 +174,8 @@ class DivergenceKernel {
   }
 
  private:
-  static constexpr double kOne = RowSoftmax<T>::kOne;
-
   void set_loss(int row, double divergence) {
     if (batch_.loss) static_cast<T*>(batch_.loss)[row] = static_cast<T>(divergence);
-  }
-  static double divergence_of(const DivergenceTerms<double>& sum) {
-    const DivergenceTerms<double> terms{sum.divergence / kOne, sum.linear / kOne};
-    if (terms.divergence != terms.divergence) return __builtin_nan("");  // of several NaN not any one
-    // A class that only the target has makes the divergence infinite.
-    return terms.divergence == kInfinity<double> ? terms.divergence : kl_div_of_sums(terms);
-  }
-  static LOGLOSS_INLINE Vec<T> input_gradient(const ClassPair& pair, Vec<double> scale) {
-    return narrow<T>(pair.gradient * scale * Vec<double>(1.0 / kOne));
-  }
-  static LOGLOSS_INLINE Vec<T> target_gradient(const WideTerms& terms, Vec<double> p, Vec<double> divergence,
-                                               Vec<double> scale) {
-    // A class without probability counts for nothing, beside an infinite divergence too.
-    const Vec<double> zero(0.0), nothing = select(divergence == divergence, zero, divergence);
-    const Vec<double> gradient = select(p == zero, nothing, kl_div_target_gradient(terms, p, divergence));
-    return narrow<T>(gradient * scale * Vec<double>(1.0 / kOne));
   }
 
   // 16 rows of few classes, each pair of classes formed once.
@@ -187,7 +191,7 @@ class DivergenceKernel {
       const ClassPair pair(p, target[c], q, input[c]);
       terms[c] = pair.terms;
       probs[c] = pair.p;
-      input[c] = input_gradient(pair, scale);
+      input[c] = input_gradient<T>(pair, scale);
     }
     PerLane<double> divergence, linear;
     const auto divergence_term = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return terms[c].divergence; };
@@ -195,13 +199,13 @@ class DivergenceKernel {
     divergence.set(sum_columns<T>(batch_.classes, divergence_term));
     linear.set(sum_columns<T>(batch_.classes, linear_term));
     for (int i = 0; i < kLanes; ++i) {
-      divergence.lane[i] = divergence_of({divergence.lane[i], linear.lane[i]});
+      divergence.lane[i] = divergence_of<T>(divergence.lane[i], linear.lane[i]);
       if (first + i < batch_.rows) set_loss(first + i, divergence.lane[i]);
     }
     if (batch_.input_grad) turn_back<S>(batch_.input_grad, first, batch_.rows, batch_.classes, input);
     if (!batch_.target_grad) return;
     for (std::int64_t c = 0; c < batch_.classes; ++c) {
-      target[c] = target_gradient(terms[c], probs[c], divergence.all(), scale);
+      target[c] = target_gradient<T>(terms[c], probs[c], divergence.all(), scale);
     }
     turn_back<S>(batch_.target_grad, first, batch_.rows, batch_.classes, target);
   }
@@ -211,7 +215,7 @@ class DivergenceKernel {
     if (batch_.input_grad && !batch_.target_grad) {
       S* grad = static_cast<S*>(batch_.input_grad[row]);
       const auto write = [&](std::int64_t j, auto lanes, const ClassPair& pair)
-                             LOGLOSS_INLINE_LAMBDA { store(grad + j, lanes, input_gradient(pair, scale)); };
+                             LOGLOSS_INLINE_LAMBDA { store(grad + j, lanes, input_gradient<T>(pair, scale)); };
       return batch_.loss ? set_loss(row, divergence_of_row(row, write)) : for_each_pair(row, write);
     }
     const double divergence = divergence_of_row(row, [](auto...) LOGLOSS_INLINE_LAMBDA {});
@@ -254,7 +258,7 @@ class DivergenceKernel {
           divergence.add(tile.divergence);
           linear.add(tile.linear);
         });
-    return divergence_of({total(divergence), total(linear)});
+    return divergence_of<T>(total(divergence), total(linear));
   }
 
   // The same without the sums.
@@ -270,8 +274,8 @@ class DivergenceKernel {
     S* input_grad = batch_.input_grad ? static_cast<S*>(batch_.input_grad[row]) : nullptr;
     S* target_grad = static_cast<S*>(batch_.target_grad[row]);
     for_each_pair(row, [&](std::int64_t j, auto lanes, const ClassPair& pair) LOGLOSS_INLINE_LAMBDA {
-      const Vec<T> of_target = target_gradient(pair.terms, pair.p, Vec<double>(divergence), scale);
-      if (input_grad) store(input_grad + j, lanes, input_gradient(pair, scale));
+      const Vec<T> of_target = target_gradient<T>(pair.terms, pair.p, Vec<double>(divergence), scale);
+      if (input_grad) store(input_grad + j, lanes, input_gradient<T>(pair, scale));
       store(target_grad + j, lanes, of_target);
     });
   }

@@ -116,7 +116,6 @@ struct Divergence {
   using Storage = S;
   using T = compute_t<S>;
   static constexpr int kInputs = 2;
-  static constexpr double kOne = RowSoftmax<T>::kOne;
 
   RowShape shape;
   const S* input[kInputs];  // input, target
@@ -159,9 +158,7 @@ struct Divergence {
       const ClassPair pair(p, load(x[1], lanes, -kInfinity<T>), q, load(x[0], lanes, -kInfinity<T>));
       return Terms<double, 2>{{pair.terms.divergence, pair.terms.linear}};
     });
-    const DivergenceTerms<double> sum{sums.field[0] / kOne, sums.field[1] / kOne};
-    // A class that only the target has makes the divergence infinite.
-    return sum.divergence == kInfinity<double> ? sum.divergence : kl_div_of_sums(sum);
+    return divergence_of<T>(sums.field[0], sums.field[1]);
   }
   template <class Crew>
   LOGLOSS_INLINE void write_gradients(const Crew& crew, std::int64_t row, const S* const (&in)[2],
@@ -169,17 +166,11 @@ struct Divergence {
     const std::int64_t start = shape.start(row);
     const OutputRow<S> out[2] = {{input_grad ? input_grad + start : nullptr, shape.inner},
                                  {target_grad ? target_grad + start : nullptr, shape.inner}};
-    const Vec<double> scale(losses.grad_scale_of(row)), one(1.0 / kOne), wide_divergence(divergence);
-    // A class without probability counts for nothing, beside an infinite divergence too.
-    const Vec<double> nothing(divergence == divergence ? 0.0 : divergence);
+    const Vec<double> scale(losses.grad_scale_of(row)), wide_divergence(divergence);
     transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
       const ClassPair pair(p, x[1], q, x[0]);
-      y[0] = narrow<T>(pair.gradient * scale * one);
-      y[1] = Vec<T>(T(0));
-      if (!target_grad) return;
-      const Vec<double> of_target =
-          select(pair.p == Vec<double>(0.0), nothing, kl_div_target_gradient(pair.terms, pair.p, wide_divergence));
-      y[1] = narrow<T>(of_target * scale * one);
+      y[0] = input_gradient<T>(pair, scale);
+      y[1] = target_grad ? target_gradient<T>(pair.terms, pair.p, wide_divergence, scale) : Vec<T>(T(0));
     });
   }
 };
