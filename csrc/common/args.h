@@ -33,8 +33,8 @@ struct SecondSweep {
   // The results do not fit into the caches, and do not replace their input.
   bool past_caches = false;
   // How many elements ahead of the first sweep memory is asked for, into L2. At 2048 x 32000 on AVX-512, 3072 to 8192
-  // are alike; 2048 take 3 % more time, and asking for L1 takes 5 to 10 %. Before a second sweep: the whole next batch,
-  // while the second one keeps the memory busy with stores.
+  // are alike; 2048 take 3 % more time, and asking for L1 takes 5 to 10 %. Before a second sweep: what comes next, while
+  // the second one keeps the memory busy with stores.
   std::int64_t ahead = 4096;
   // The statistics of the rows, where the first sweep has been made; else null.
   const RowStats* stats = nullptr;
