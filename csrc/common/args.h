@@ -3,12 +3,13 @@
 //
 // A kernel is handed a batch of at most kMaxRows rows as pointers to rows of `classes` elements; where the rows come
 // from (strides, other axes, byte order) is the caller's business. Rows are contiguous, or in kernels that have a
-// `class_stride` also side by side, in groups of kRowsSideBySide that lie one after the other: rows[i] + c
-// kRowsSideBySide is then class c of row i. Every option has become a number.
+// `class_stride` also side by side: each group of kRowsSideBySide rows are neighbours in memory, and rows[i] + c
+// class_stride is class c of row i. Every option has become a number.
 #pragma once
 
 #include <cstdint>
 
+#include "common/platform.h"
 #include "common/row_stats.h"
 
 namespace logloss {
@@ -16,6 +17,7 @@ namespace logloss {
 inline constexpr int kMaxRows = 64;
 inline constexpr int kRowsSideBySide = 16;
 inline constexpr int kMaxElements = 4096;
+
 // Longer rows are made contiguous first: on AVX-512 cross_entropy of 8 x 256 x 64 x 64, axis 1, then takes 0.7 of the
 // time, of 512 and 1000 classes the same, of 100 classes 1.1.
 inline constexpr std::int64_t kMostClassesSideBySide = 128;
@@ -27,14 +29,13 @@ inline constexpr std::int64_t kKeptAlignment = 64;
 // How a sweep over the rows of a batch prepares another one, which writes results as large as the input.
 struct SecondSweep {
   // Room for what the first sweep found out: rows x classes values of the compute type, of whole groups of rows that
-  // lie side by side, and kKeptBeyond bytes. Results of the compute type that lie side by side may be there themselves.
-  // Null: it is computed again.
+  // lie side by side, and kKeptBeyond bytes. Null: it is computed again.
   void* kept = nullptr;
   // The results do not fit into the caches, and do not replace their input.
   bool past_caches = false;
   // How many elements ahead of the first sweep memory is asked for, into L2. At 2048 x 32000 on AVX-512, 3072 to 8192
-  // are alike; 2048 take 3 % more time, and asking for L1 takes 5 to 10 %. Before a second sweep: what comes next, while
-  // the second one keeps the memory busy with stores.
+  // are alike; 2048 take 3 % more time, and asking for L1 takes 5 to 10 %. Before a second sweep: what comes next,
+  // while the second one keeps the memory busy with stores.
   std::int64_t ahead = 4096;
   // The statistics of the rows, where the first sweep has been made; else null.
   const RowStats* stats = nullptr;
@@ -58,11 +59,34 @@ struct ChunkJoin {
   bool* joined;
 };
 
+// A copy between rows of an array, whose elements lie class_stride bytes apart, and a window on them: contiguous rows,
+// at equal distances, or groups of kRowsSideBySide rows side by side, class after class.
+struct WindowCopy {
+  void* const* rows;
+  std::int64_t class_stride;
+  void* const* window;
+  int count;
+  std::int64_t classes;
+  std::int64_t item_size;
+  bool side_by_side;
+  bool swap;  // the bytes of every element; of contiguous rows only
+  bool into_window;
+  bool past_caches;  // out of the window, where whole cache lines are written
+};
+
+// The end of the run of rows from `row` on, of `count`, that are neighbours in memory: `item` bytes apart.
+LOGLOSS_INLINE int end_of_run(void* const* rows, int row, int count, std::int64_t item) {
+  int end = row + 1;
+  while (end < count && rows[end] == static_cast<char*>(rows[row]) + (end - row) * item) ++end;
+  return end;
+}
+
 // softmax, log_softmax and their gradients: row by row from `input` (and `grad_output`) to `output`.
 struct SoftmaxBatch {
   int rows;
   std::int64_t classes;
-  std::int64_t class_stride;  // 1 or kRowsSideBySide
+  std::int64_t class_stride;   // of `input`: 1, or that of rows side by side
+  std::int64_t output_stride;  // of `output`, likewise
   const void* const* input;
   const void* const* grad_output;  // backward only
   void* const* output;
@@ -86,7 +110,8 @@ struct RowValueBatch {
 struct CrossEntropyBatch {
   int rows;
   std::int64_t classes;
-  std::int64_t class_stride;  // 1 or kRowsSideBySide
+  std::int64_t class_stride;  // of `input`: 1, or that of rows side by side
+  std::int64_t grad_stride;   // of `grad`, likewise
   const void* const* input;
   const std::int64_t* target;  // class of each row, kIgnored for a row that counts for nothing; null: probabilities
   const void* const* probs;    // null: index targets
@@ -104,6 +129,7 @@ struct CrossEntropyBatch {
 struct NllLossBatch {
   int rows;
   std::int64_t classes;
+  std::int64_t class_stride;  // of `input`
   const void* const* input;
   const std::int64_t* target;
   const void* weight;
@@ -112,7 +138,6 @@ struct NllLossBatch {
   double grad_scale;
   const double* grad_rows;
   SecondSweep second_sweep;
-  std::int64_t class_stride = 1;  // of the input
 };
 
 inline constexpr std::int64_t kIgnored = -1;

@@ -148,17 +148,30 @@ class CrossEntropyKernel {
       scale.set_group(stats_, first, factor * cross_entropy_mass(row), sum);
       if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row, sum.high)));
     });
-    const RowWriter<S> writer(rows_, batch_.second_sweep, batch_.grad);
+    const RowWriter<S> writer(rows_, batch_.second_sweep, batch_.grad, batch_.grad_stride);
     const auto write_row = [&](int row) { write_grad(writer, scale, row); };
     if (plain()) {
-      for_each_row_or_group(rows_, write_row, [&](int first) { writer.write_softmax_group(first, stats_, scale); });
+      for_each_row_or_group(rows_, write_row, [&](int first) { write_grad_group(writer, scale, target_grad, first); });
     } else {
       for_each_group(batch_.rows, [&](int first) {
         if (rows_.few_classes(first)) return write_linear_grad_group(writer, scale, first);
         for (int row = first; row < batch_.rows && row < first + kLanes; ++row) write_row(row);
       });
     }
-    if (batch_.target) write_grad_at_targets(target_grad);
+    if (batch_.target && !rows_.side_by_side()) write_grad_at_targets(target_grad);
+  }
+
+  // Whole columns, targets included: a line that was written past the caches would have to be read again.
+  LOGLOSS_NOINLINE void write_grad_group(const RowWriter<S>& writer, const SoftmaxScale<T>& scale,
+                                         const PerRow<T>& target_grad, int first) const {
+    if (!rows_.side_by_side()) return writer.write_softmax_group(first, stats_, scale);
+    PerLane<T> target{};
+    for (int i = 0; i < kLanes && first + i < batch_.rows; ++i) target.lane[i] = static_cast<T>(target_[first + i]);
+    const Vec<T> at = target.all(), grad = target_grad.group(first);
+    const auto ignored = at == Vec<T>(T(kIgnored));
+    writer.write_softmax_group(first, stats_, scale, [&](std::int64_t c, Vec<T> softmax) LOGLOSS_INLINE_LAMBDA {
+      return clear(ignored, select(at == Vec<T>(static_cast<T>(c)), grad, softmax));
+    });
   }
 
   // And zeros where a group was written with ignored rows in it.
@@ -167,9 +180,9 @@ class CrossEntropyKernel {
       S* grad = static_cast<S*>(batch_.grad[row]);
       const std::int64_t t = target_[row];
       if (t == kIgnored && written_in_lanes(row / kLanes * kLanes)) {
-        for (std::int64_t c = 0; c < batch_.classes; ++c) grad[c * batch_.class_stride] = S{};
+        for (std::int64_t c = 0; c < batch_.classes; ++c) grad[c] = S{};
       } else if (batch_.second_sweep.begin <= t && t < batch_.second_sweep.end) {
-        store_one(grad + t * batch_.class_stride, target_grad[row]);
+        store_one(grad + t, target_grad[row]);
       }
     }
   }

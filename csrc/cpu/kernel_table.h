@@ -61,6 +61,7 @@ struct KernelTable {
   KernelsByDType<NllLossBatch> nll_loss;
   KernelsByDType<ChunkBatch> sweep_chunk;
   KernelsByDType<ChunkJoin> join_chunks;
+  Kernel<WindowCopy> copy_window;
 
   // For tests: the functions of vec_math.h, and a bare maximum as the measure of read bandwidth.
   ElementwiseKernel<float> exp_float, log_float, log1p_float;

@@ -6,6 +6,7 @@
 #include "cpu/log_softmax.h"
 #include "cpu/long_rows.h"
 #include "cpu/nll_loss.h"
+#include "cpu/window_copies.h"
 
 #define LOGLOSS_JOIN_(a, b) a##b
 #define LOGLOSS_JOIN(a, b) LOGLOSS_JOIN_(a, b)
@@ -49,6 +50,7 @@ constexpr KernelTable kTable = {
     .nll_loss = LOGLOSS_BY_DTYPE(nll_loss),
     .sweep_chunk = LOGLOSS_BY_DTYPE(sweep_chunk_alone),
     .join_chunks = LOGLOSS_BY_DTYPE(join_chunks),
+    .copy_window = copy_window,
     .exp_float = exp_of<float>,
     .log_float = log_of<float>,
     .log1p_float = log1p_of<float>,

@@ -36,7 +36,7 @@ void log_softmax(const SoftmaxBatch& batch) {
     high.set_group(first, top);
     low.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));
   });
-  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output, batch.output_stride);
   const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
     const MinusPair<T> minus_lse{high.group(first), low.group(first)};
     writer.write_group(first, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return minus_lse(x); });
@@ -55,7 +55,7 @@ void softmax(const SoftmaxBatch& batch) {
   const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
   SoftmaxScale<T> scale;
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
-  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output, batch.output_stride);
   for_each_row_or_group(
       rows, [&](int row) LOGLOSS_INLINE_LAMBDA { writer.write_softmax(row, stats, scale); },
       [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, stats, scale); });

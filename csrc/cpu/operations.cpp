@@ -99,19 +99,37 @@ class Batches {
   std::vector<RowStats> stats_;  // of each chunk, and then of each row where its first chunk was
 };
 
+// Whether results of the size of `input` go past the caches. Half of the 32 MiB that a core reaches; virtual machines
+// report the sum over all cores. 2048 x 32000 on AVX-512, one thread: log_softmax 28.4 ms with plain stores, 24.4 past
+// the caches, a copy 18.
+bool exceeds_caches(const RowArray& input, const RowArray* output) {
+  constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
+  // Rows that begin and end within a line write it in two parts, which only longer ones make up for. Softmax on
+  // AVX-512, one thread, with plain stores and past the caches: of 8192 x 1000 5.1 and 4.2 ms (rows of half a line
+  // more: 4.7), of 65536 x 128 6.2 and 5.5 in whole lines, but 12.6 in parts.
+  constexpr std::int64_t kLine = 64, kShortestStream = 3 * 1024, kShortestStreamOfLines = 512;
+
+  const std::int64_t row_bytes = input.classes * item_size(input.dtype);
+  if (!output || output->data == input.data || input.rows() * row_bytes <= kMostInCaches) return false;
+  // Rows that are neighbours are written in whole lines where there are any.
+  if (!output->direct())
+    return output->row_dims > 0 && output->stride[output->row_dims - 1] == item_size(output->dtype);
+  bool whole_lines = reinterpret_cast<std::uintptr_t>(output->data) % kLine == 0 && row_bytes % kLine == 0;
+  for (int i = 0; i < output->row_dims; ++i) whole_lines = whole_lines && output->stride[i] % kLine == 0;
+  return row_bytes >= (whole_lines ? kShortestStreamOfLines : kShortestStream);
+}
+
 // A window on one array for each worker; an absent array gives null pointers.
 class Windows {
  public:
-  Windows(const RowArray* array, RowWindow::Use use, int workers, Layout layout = Layout::contiguous) {
+  Windows(const RowArray* array, RowWindow::Use use, int workers, Layout layout = Layout::contiguous,
+          bool past_caches = false) {
     if (!array) return;
     windows_.reserve(static_cast<std::size_t>(workers));
-    for (int i = 0; i < workers; ++i) windows_.emplace_back(*array, use, layout);
+    for (int i = 0; i < workers; ++i) windows_.emplace_back(*array, use, layout, past_caches);
   }
-  void* const* open(std::int64_t first, int count, int worker) {
-    if (windows_.empty()) return nullptr;
-    RowWindow& window = windows_[static_cast<std::size_t>(worker)];
-    window.open(first, count);
-    return window.pointers();
+  OpenRows open(std::int64_t first, int count, int worker) {
+    return windows_.empty() ? OpenRows{} : windows_[static_cast<std::size_t>(worker)].open(first, count);
   }
   void close(int worker) {
     if (!windows_.empty()) windows_[static_cast<std::size_t>(worker)].close();
@@ -124,30 +142,26 @@ class Windows {
 // How each worker's second sweeps go about it: see SecondSweep.
 class SecondSweeps {
  public:
-  SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches,
-               Layout layout = Layout::contiguous)
-      : past_caches_(output && goes_past_caches(input, *output)),
-        keeps_in_results_(output && layout == Layout::side_by_side && input.dtype == compute_dtype(input.dtype)),
-        batches_(batches),
+  SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches)
+      : batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
         kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
     if (output && kept_bytes_ <= kMostKeptBytes) kept_.resize(static_cast<std::size_t>(batches.workers()));
   }
   // `output`: the rows of the batch.
-  SecondSweep of(const Part& part, void* const* output) {
+  SecondSweep of(const Part& part, const OpenRows& output) {
     SecondSweep sweep;
-    sweep.past_caches = past_caches_;
+    sweep.past_caches = output.past_caches;
     sweep.stats = batches_.stats(part.first);
     sweep.begin = part.begin;
     sweep.end = part.end;
-    if (keeps_in_results_) sweep.kept = output[0];
-    if (kept_.empty() || keeps_in_results_ || sweep.stats) return sweep;
+    if (kept_.empty() || sweep.stats) return sweep;
     std::unique_ptr<char[]>& kept = kept_[static_cast<std::size_t>(part.worker)];
     if (!kept) kept = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(kept_bytes_) + kPage);
     // A load waits for a store to an address that differs by a multiple of a page as if it read what is stored: what is
     // kept lies half a page away from the results (softmax of 65536 x 128 past the caches on AVX-512, one thread: 8 to
     // 13 ms where both were at one place of a page, 5.5 so).
-    const std::uintptr_t place = (reinterpret_cast<std::uintptr_t>(output[0]) + kPage / 2) / kKeptAlignment;
+    const std::uintptr_t place = (reinterpret_cast<std::uintptr_t>(output.rows[0]) + kPage / 2) / kKeptAlignment;
     const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(kept.get());
     sweep.kept = kept.get() + (place * kKeptAlignment - start) % kPage;
     sweep.ahead = std::min(batch_elements_, kMostAhead);
@@ -155,22 +169,6 @@ class SecondSweeps {
   }
 
  private:
-  // Half of the 32 MiB that a core reaches; virtual machines report the sum over all cores. 2048 x 32000 on AVX-512,
-  // one thread: log_softmax 28.4 ms with plain stores, 24.4 past the caches, a copy 18.
-  static constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
-  // Rows that begin and end within a line write it in two parts, which only longer ones make up for. Softmax on
-  // AVX-512, one thread, with plain stores and past the caches: of 8192 x 1000 5.1 and 4.2 ms (rows of half a line
-  // more: 4.7), of 65536 x 128 6.2 and 5.5 in whole lines, but 12.6 in parts.
-  static constexpr std::int64_t kLine = 64, kShortestStream = 3 * 1024, kShortestStreamOfLines = 512;
-
-  static bool goes_past_caches(const RowArray& input, const RowArray& output) {
-    const std::int64_t row_bytes = input.classes * item_size(input.dtype);
-    if (!output.direct() || output.data == input.data || input.rows() * row_bytes <= kMostInCaches) return false;
-    bool whole_lines = reinterpret_cast<std::uintptr_t>(output.data) % kLine == 0 && row_bytes % kLine == 0;
-    for (int i = 0; i < output.row_dims; ++i) whole_lines = whole_lines && output.stride[i] % kLine == 0;
-    return row_bytes >= (whole_lines ? kShortestStreamOfLines : kShortestStream);
-  }
-
   // What an L2 of 1 MiB holds of it is worth keeping: the gradient of 2048 x 32000 takes 34 ms with every exponential
   // computed twice, 26 with what was kept; 33 and 27 at 512 x 128256, where half of it is found in L3.
   static constexpr std::int64_t kMostKeptBytes = 1024 * 1024;
@@ -181,8 +179,6 @@ class SecondSweeps {
 
   static constexpr std::uintptr_t kPage = 4096;  // what of an address a waiting load is compared by
 
-  bool past_caches_;
-  bool keeps_in_results_;
   const Batches& batches_;
   std::int64_t batch_elements_;
   std::int64_t kept_bytes_;
@@ -263,7 +259,7 @@ void set_losses(Batch* batch, const RowLosses& losses, void* loss, std::int64_t 
   batch->grad_rows = losses.grad_rows ? losses.grad_rows + first : nullptr;
 }
 
-// cross_entropy and nll_loss: fill(batch, probs, first) sets what their batches differ in.
+// cross_entropy and nll_loss: fill(batch, part, probs, grad_stride) sets what their batches differ in.
 template <class Batch, class Fill>
 bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& task, Layout layout, bool splits,
                     Interrupted interrupted, Fill fill) {
@@ -271,9 +267,9 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
   Batches batches(task.input, task.grad, splits);
   Windows input(&task.input, RowWindow::Use::read, batches.workers(), layout);
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
-  Windows grad(task.grad, RowWindow::Use::write, batches.workers(),
-               layout == Layout::in_place ? Layout::contiguous : layout);
-  SecondSweeps second_sweeps(task.input, task.grad, batches, layout);
+  Windows grads(task.grad, RowWindow::Use::write, batches.workers(),
+                layout == Layout::in_place ? Layout::contiguous : layout, exceeds_caches(task.input, task.grad));
+  SecondSweeps second_sweeps(task.input, task.grad, batches);
   LossesByWorker losses(task.input.dtype, task, task.input.rows(), batches.workers());
   const bool finished = batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
@@ -281,15 +277,17 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
       Batch batch{};
       batch.rows = rows;
       batch.classes = task.input.classes;
-      batch.input = input.open(first, rows, worker);
+      const OpenRows logits = input.open(first, rows, worker), grad = grads.open(first, rows, worker);
+      batch.input = logits.rows;
+      batch.class_stride = logits.class_stride;
       batch.target = task.target ? task.target + first : nullptr;
       batch.weight = task.weight;
-      batch.grad = grad.open(first, rows, worker);
-      batch.second_sweep = second_sweeps.of(part, batch.grad);
+      batch.grad = grad.rows;
+      batch.second_sweep = second_sweeps.of(part, grad);
       set_losses(&batch, task, loss, first);
-      fill(batch, probs.open(first, rows, worker), part);
+      fill(batch, part, probs.open(first, rows, worker).rows, grad.class_stride);
       kernel(batch);
-      grad.close(worker);
+      grads.close(worker);
     });
   });
   losses.finish();
@@ -320,8 +318,8 @@ bool run_pair_loss(const KernelsByDType<Batch>& kernels, const PairLossTask& tas
       batch.rows = rows;
       set_losses(&batch, task, loss, first);
       fill(&batch, first,
-           PairRows{first_rows.open(first, rows, worker), second_rows.open(first, rows, worker),
-                    first_grads.open(first, rows, worker), second_grads.open(first, rows, worker)});
+           PairRows{first_rows.open(first, rows, worker).rows, second_rows.open(first, rows, worker).rows,
+                    first_grads.open(first, rows, worker).rows, second_grads.open(first, rows, worker).rows});
       kernel(batch);
       first_grads.close(worker);
       second_grads.close(worker);
@@ -342,13 +340,13 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   Batches batches(input, &output, !grad_output);
   Windows inputs(&input, RowWindow::Use::read, batches.workers(), layout);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
-  Windows outputs(&output, RowWindow::Use::write, batches.workers(), layout);
-  SecondSweeps second_sweeps(input, &output, batches, layout);
+  Windows outputs(&output, RowWindow::Use::write, batches.workers(), layout, exceeds_caches(input, &output));
+  SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
-    void* const* const results = outputs.open(first, rows, worker);
-    kernel({rows, input.classes, side_by_side ? kRowsSideBySide : 1, inputs.open(first, rows, worker),
-            grads.open(first, rows, worker), results, second_sweeps.of(part, results)});
+    const OpenRows logits = inputs.open(first, rows, worker), results = outputs.open(first, rows, worker);
+    kernel({rows, input.classes, logits.class_stride, results.class_stride, logits.rows,
+            grads.open(first, rows, worker).rows, results.rows, second_sweeps.of(part, results)});
     outputs.close(worker);
   });
 }
@@ -361,8 +359,8 @@ bool run_row_values(const KernelsByDType<RowValueBatch>& kernels, const RowArray
   SecondSweeps sweeps(input, nullptr, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
-    kernel({rows, input.classes, inputs.open(first, rows, worker), values + first, nullptr, nullptr,
-            sweeps.of(part, nullptr)});
+    kernel({rows, input.classes, inputs.open(first, rows, worker).rows, values + first, nullptr, nullptr,
+            sweeps.of(part, OpenRows{})});
   });
 }
 
@@ -371,12 +369,13 @@ bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const
   const Kernel<RowValueBatch> kernel = kernels[input.dtype];
   Batches batches(input, &output, may_cut_rows);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
-  Windows outputs(&output, RowWindow::Use::write, batches.workers());
+  Windows outputs(&output, RowWindow::Use::write, batches.workers(), Layout::contiguous,
+                  exceeds_caches(input, &output));
   SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
-    void* const* const results = outputs.open(first, rows, worker);
-    kernel({rows, input.classes, inputs.open(first, rows, worker), nullptr, grad_output + first, results,
+    const OpenRows results = outputs.open(first, rows, worker);
+    kernel({rows, input.classes, inputs.open(first, rows, worker).rows, nullptr, grad_output + first, results.rows,
             second_sweeps.of(part, results)});
     outputs.close(worker);
   });
@@ -388,8 +387,8 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
   const bool splits = task.target && task.smoothing == 0.0;
   const Layout layout = side_by_side ? Layout::side_by_side : Layout::contiguous;
   return run_class_loss(kernels().cross_entropy, task, layout, splits, interrupted,
-                        [&](CrossEntropyBatch& batch, void* const* probs, const Part& part) {
-                          batch.class_stride = side_by_side ? kRowsSideBySide : 1;
+                        [&](CrossEntropyBatch& batch, const Part& part, void* const* probs, std::int64_t grad_stride) {
+                          batch.grad_stride = grad_stride;
                           batch.probs = probs;
                           batch.smoothing = task.smoothing;
                           batch.hit = task.hit && part.begin == 0 ? task.hit + part.first : nullptr;
@@ -398,11 +397,9 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
 
 bool run_nll_loss(const ClassLossTask& task, Interrupted interrupted) {
   // One element of each row is read.
-  const bool in_place = task.input.readable_in_place();
-  return run_class_loss(kernels().nll_loss, task, in_place ? Layout::in_place : Layout::contiguous, false, interrupted,
-                        [&](NllLossBatch& batch, void* const*, const Part&) {
-                          if (in_place) batch.class_stride = task.input.class_stride / item_size(task.input.dtype);
-                        });
+  const Layout layout = task.input.readable_in_place() ? Layout::in_place : Layout::contiguous;
+  return run_class_loss(kernels().nll_loss, task, layout, false, interrupted,
+                        [](NllLossBatch&, const Part&, void* const*, std::int64_t) {});
 }
 
 bool run_kl_div_with_logits(const PairLossTask& task, Interrupted interrupted) {

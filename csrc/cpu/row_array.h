@@ -40,31 +40,40 @@ struct RowArray {
 // How a kernel finds a row: its classes next to each other, the rows next to each other, or as the array has it.
 enum class Layout { contiguous, side_by_side, in_place };
 
+// Rows as a kernel takes them.
+struct OpenRows {
+  void* const* rows = nullptr;
+  std::int64_t class_stride = 1;  // in elements
+  bool past_caches = false;       // what the kernel writes there is to go past the caches
+};
+
 // One array's rows for one worker: pointers into the array itself, or to copies of at most kMaxRows rows.
 class RowWindow {
  public:
   enum class Use { read, write };
 
-  RowWindow(const RowArray& array, Use use, Layout layout) : array_(&array), use_(use), layout_(layout) {}
+  // past_caches: for results that will not be found there later.
+  RowWindow(const RowArray& array, Use use, Layout layout, bool past_caches)
+      : array_(&array), use_(use), layout_(layout), past_caches_(past_caches) {}
 
-  // Makes rows [first, first + count) available at pointers(); copies them in if they are to be read.
-  void open(std::int64_t first, int count);
+  // Makes rows [first, first + count) available; copies them in if they are to be read.
+  OpenRows open(std::int64_t first, int count);
   // Copies written rows back.
   void close();
-  void* const* pointers() const { return pointers_; }
 
  private:
-  static constexpr std::size_t kAlignment = 64;
-
-  void copy_rows(bool into_window);
-  void copy_classes(bool into_window);
+  bool lies_side_by_side() const;
+  void place_copies();
+  void copy(bool into_window);
 
   const RowArray* array_;
   Use use_;
   Layout layout_;
+  bool past_caches_;
+  bool copied_ = false;
   int count_ = 0;
-  void* pointers_[kMaxRows];
   void* addresses_[kMaxRows];
+  void* copies_[kMaxRows];
   std::vector<char> buffer_;
 };
 

@@ -12,8 +12,9 @@ class RowWriter {
   using T = compute_t<S>;
 
  public:
-  RowWriter(const BatchRows<S>& rows, const SecondSweep& second, void* const* output)
-      : rows_(rows), kept_(rows, second), second_(second), output_(output) {}
+  // class_stride: of the output, where rows lie side by side.
+  RowWriter(const BatchRows<S>& rows, const SecondSweep& second, void* const* output, std::int64_t class_stride = 1)
+      : rows_(rows), kept_(rows, second), second_(second), output_(output), class_stride_(class_stride) {}
   ~RowWriter() {
     if (second_.past_caches) fence_streams();
   }
@@ -62,26 +63,31 @@ class RowWriter {
   template <class F>
   LOGLOSS_INLINE void write_group(int first, F f) const {
     if (rows_.side_by_side()) {
-      S* y = output(first);
-      for (std::int64_t c = 0; c < rows_.classes(); ++c) store(y + c * kRowsSideBySide, f(c, rows_.column(first, c)));
+      for (std::int64_t c = 0; c < rows_.classes(); ++c) write_column(first, c, f(c, rows_.column(first, c)));
     } else {
       write_columns(first, [&](const Vec<T>* column, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
         for (std::int64_t c = 0; c < rows_.classes(); ++c) result[c] = f(c, column[c]);
       });
     }
   }
-  LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
+  // finish(c, softmax of column c)
+  template <class Finish>
+  LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
+                                          Finish finish) const {
     const auto softmax = SoftmaxScale<T>::Row::of_group(scale, first);
     const T* m1 = kept_.beside(first);
     if (m1 && scale.takes_kept_of_group(stats, first) && count(load(m1) == load(m1)) == kLanes) {
-      S* y = output(first);
       for (std::int64_t c = 0; c < rows_.classes(); ++c) {
         const auto parts = softmax.parts(rows_.column(first, c), load(m1 + c * kLanes));
-        store(y + c * kRowsSideBySide, softmax(parts));
+        write_column(first, c, finish(c, softmax(parts)));
       }
       return;
     }
-    write_group(first, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax(x); });
+    write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return finish(c, softmax(x)); });
+  }
+  LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
+    write_softmax_group(first, stats, scale,
+                        [](std::int64_t, Vec<T> softmax) LOGLOSS_INLINE_LAMBDA { return softmax; });
   }
   // make(column, result): the results of 16 rows of at most kTurnedRow classes from their elements.
   template <class Make>
@@ -97,6 +103,10 @@ class RowWriter {
   }
 
  private:
+  LOGLOSS_INLINE void write_column(int first, std::int64_t c, Vec<T> value) const {
+    S* y = output(first) + c * class_stride_;
+    second_.past_caches ? stream(y, value) : store(y, value);
+  }
   S* output(int row) const { return static_cast<S*>(output_[row]); }
   std::int64_t columns() const {
     return (second_.end < rows_.classes() ? second_.end : rows_.classes()) - second_.begin;
@@ -106,6 +116,7 @@ class RowWriter {
   const KeptRows<S> kept_;
   const SecondSweep second_;
   void* const* const output_;
+  const std::int64_t class_stride_;
 };
 
 }  // namespace logloss::LOGLOSS_LEVEL

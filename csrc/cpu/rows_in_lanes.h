@@ -181,8 +181,7 @@ class KeptRows {
   Vec<T>* columns(int first) const {
     return kept_ && rows_.turned(first) ? reinterpret_cast<Vec<T>*>(place_of(first)) : nullptr;
   }
-  // The exponentials of 16 rows that lie side by side, column by column; null for other rows. They may lie where the
-  // results go.
+  // The exponentials of 16 rows that lie side by side, column by column; null for other rows.
   T* beside(int first) const { return kept_ && rows_.side_by_side() ? place_of(first) : nullptr; }
   // Of a group that was not swept as columns: a NaN in the first column says so.
   void keep_nothing_beside(int first) const {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copies between the rows of an array and a window on them, where a kernel cannot work on the rows as they lie.
+#pragma once
+
+#include <cstdint>
+
+#include "common/args.h"
+#include "cpu/simd.h"
+
+namespace logloss::LOGLOSS_LEVEL {
+
+inline constexpr std::int64_t kLineBytes = 64;
+
+LOGLOSS_INLINE bool at_line(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kLineBytes == 0; }
+
+LOGLOSS_INLINE void move_line(char* to, const char* from, bool past_caches) {
+  const Vec<float> line = load(reinterpret_cast<const float*>(from));
+  past_caches ? stream(reinterpret_cast<float*>(to), line) : store(reinterpret_cast<float*>(to), line);
+}
+
+LOGLOSS_INLINE std::uint16_t swap_bytes(std::uint16_t a) { return __builtin_bswap16(a); }
+LOGLOSS_INLINE std::uint32_t swap_bytes(std::uint32_t a) { return __builtin_bswap32(a); }
+LOGLOSS_INLINE std::uint64_t swap_bytes(std::uint64_t a) { return __builtin_bswap64(a); }
+
+// 16 bytes of words, and the two halves of two of them taken in turns.
+template <class Word>
+struct Words;
+template <>
+struct Words<std::uint16_t> {
+  typedef std::uint16_t Reg __attribute__((vector_size(16)));
+  static LOGLOSS_INLINE Reg low(Reg a, Reg b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+  static LOGLOSS_INLINE Reg high(Reg a, Reg b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+};
+template <>
+struct Words<std::uint32_t> {
+  typedef std::uint32_t Reg __attribute__((vector_size(16)));
+  static LOGLOSS_INLINE Reg low(Reg a, Reg b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+  static LOGLOSS_INLINE Reg high(Reg a, Reg b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+};
+template <>
+struct Words<std::uint64_t> {
+  typedef std::uint64_t Reg __attribute__((vector_size(16)));
+  static LOGLOSS_INLINE Reg low(Reg a, Reg b) { return __builtin_shufflevector(a, b, 0, 2); }
+  static LOGLOSS_INLINE Reg high(Reg a, Reg b) { return __builtin_shufflevector(a, b, 1, 3); }
+};
+
+// A square of words, as many as a register holds each way, read from lines `from_stride` bytes apart and written
+// transposed. Each round deals the first half of the registers and the second one like a pack of cards.
+template <class Word>
+LOGLOSS_INLINE void transpose_square(const char* from, std::int64_t from_stride, char* to, std::int64_t to_stride) {
+  using W = Words<Word>;
+  constexpr int kSide = 16 / sizeof(Word);
+  typename W::Reg line[kSide], dealt[kSide];
+  LOGLOSS_UNROLL for (int i = 0; i < kSide; ++i) __builtin_memcpy(&line[i], from + i * from_stride, 16);
+  for (int round = 1; round < kSide; round *= 2) {
+    LOGLOSS_UNROLL for (int i = 0; i < kSide / 2; ++i) {
+      dealt[2 * i] = W::low(line[i], line[i + kSide / 2]);
+      dealt[2 * i + 1] = W::high(line[i], line[i + kSide / 2]);
+    }
+    LOGLOSS_UNROLL for (int i = 0; i < kSide; ++i) line[i] = dealt[i];
+  }
+  LOGLOSS_UNROLL for (int i = 0; i < kSide; ++i) __builtin_memcpy(to + i * to_stride, &line[i], 16);
+}
+
+// One way or the other between an array and a window of contiguous rows.
+template <class Word, bool kIntoWindow>
+class ContiguousRows {
+  static constexpr std::int64_t kSize = sizeof(Word);
+  static constexpr int kSide = 16 / kSize;
+
+ public:
+  explicit ContiguousRows(const WindowCopy& copy)
+      : copy_(copy), pitch_(copy.count > 1 ? window(1) - window(0) : copy.classes * kSize) {}
+
+  // In runs of rows that are neighbours in memory, and between them the rows that are not.
+  void run() const {
+    if (copy_.swap) return copy_words(0, copy_.count, 0);
+    for (int row = 0; row < copy_.count;) {
+      int end = run_from(row);
+      if (end - row >= kSide) {
+        copy_neighbours(row, end);
+      } else {
+        for (int next = end; end < copy_.count && (next = run_from(end)) - end < kSide;) end = next;
+        copy_words(row, end, 0);
+      }
+      row = end;
+    }
+  }
+
+ private:
+  char* window(int row) const { return static_cast<char*>(copy_.window[row]); }
+  char* element(int row, std::int64_t c) const { return static_cast<char*>(copy_.rows[row]) + c * copy_.class_stride; }
+  int run_from(int row) const { return end_of_run(copy_.rows, row, copy_.count, kSize); }
+
+  // Classes [first_class, classes) of rows [first, end). Classes outside, rows inside: where rows share a cache line,
+  // the line is used while it is there.
+  void copy_words(int first, int end, std::int64_t first_class) const {
+    for (std::int64_t c = first_class; c < copy_.classes; ++c) {
+      for (int row = first; row < end; ++row) {
+        char* const far = element(row, c);
+        char* const near = window(row) + c * kSize;
+        Word word;
+        __builtin_memcpy(&word, kIntoWindow ? far : near, kSize);
+        if (copy_.swap) word = swap_bytes(word);
+        __builtin_memcpy(kIntoWindow ? near : far, &word, kSize);
+      }
+    }
+  }
+
+  // Rows [first, end), which are neighbours in memory, a few classes at a time: of each, a run of whole lines is read
+  // or written at once. (2 x 1000 x 64 x 64, float32, on Emerald Rapids, one thread: into the window 5.3 ms, 6.7 by
+  // squares of 16 classes and rows; out of it 5.7 and 7.3, past the caches 2.6.)
+  void copy_neighbours(int first, int end) const {
+    const std::int64_t whole_classes = copy_.classes / kSide * kSide;
+    const int rows = (end - first) / kSide * kSide;
+    const bool past_caches =
+        !kIntoWindow && copy_.past_caches && at_line(element(first, 0)) && copy_.class_stride % kLineBytes == 0;
+    for (std::int64_t c = 0; c < whole_classes; c += kSide) {
+      if (past_caches) {
+        write_past_caches(first, rows, c);
+        continue;
+      }
+      ask_for(first, rows, c + 2 * kSide);
+      for (int row = first; row < first + rows; row += kSide) {
+        char* const far = element(row, c);
+        char* const near = window(row) + c * kSize;
+        kIntoWindow ? transpose_square<Word>(far, copy_.class_stride, near, pitch_)
+                    : transpose_square<Word>(near, pitch_, far, copy_.class_stride);
+      }
+    }
+    copy_words(first, first + rows, whole_classes);
+    copy_words(first + rows, end, 0);
+  }
+  void ask_for(int first, int rows, std::int64_t c) const {
+    for (const std::int64_t end = c + kSide < copy_.classes ? c + kSide : copy_.classes; c < end; ++c) {
+      for (std::int64_t at = 0; at < rows * kSize; at += kLineBytes)
+        __builtin_prefetch(element(first, c) + at, !kIntoWindow);
+    }
+  }
+  // Classes [c, c + kSide), made whole lines first.
+  void write_past_caches(int first, int rows, std::int64_t c) const {
+    alignas(kLineBytes) char line[kSide][kMaxRows * kSize];
+    for (int row = 0; row < rows; row += kSide) {
+      transpose_square<Word>(window(first + row) + c * kSize, pitch_, &line[0][row * kSize], kMaxRows * kSize);
+    }
+    const std::int64_t bytes = rows * kSize, whole = bytes / kLineBytes * kLineBytes;
+    for (int i = 0; i < kSide; ++i) {
+      char* const far = element(first, c + i);
+      for (std::int64_t at = 0; at < whole; at += kLineBytes) move_line(far + at, line[i] + at, true);
+      __builtin_memcpy(far + whole, line[i] + whole, static_cast<std::size_t>(bytes - whole));
+    }
+  }
+
+  const WindowCopy& copy_;
+  const std::int64_t pitch_;  // bytes from a row of the window to the next
+};
+
+// One way or the other between an array and a window of rows side by side, class by class, in runs of rows that are
+// neighbours in memory. The runs are too far apart for the hardware to see the next one coming: it is asked for. (Where
+// a class is a power of two from the next, their lines share few sets of a cache, and what is asked for long ahead is
+// gone again.)
+template <class Word, bool kIntoWindow>
+void copy_side_by_side(const WindowCopy& copy) {
+  constexpr std::int64_t kSize = sizeof(Word), kGroup = kRowsSideBySide * kSize, kClassesAhead = 4;
+  const auto move = [&](char* far, char* near, int rows) {
+    char* const to = kIntoWindow ? near : far;
+    const char* const from = kIntoWindow ? far : near;
+    if (kGroup % kLineBytes != 0 || rows < kRowsSideBySide) {
+      __builtin_memcpy(to, from, static_cast<std::size_t>(rows * kSize));
+      return;
+    }
+    const bool past_caches = !kIntoWindow && copy.past_caches && at_line(to);
+    for (std::int64_t at = 0; at < kGroup; at += kLineBytes) move_line(to + at, from + at, past_caches);
+  };
+  for (int row = 0; row < copy.count;) {
+    const int end = end_of_run(copy.rows, row, copy.count, kSize);
+    for (std::int64_t c = 0; c < copy.classes; ++c) {
+      char* far = static_cast<char*>(copy.rows[row]) + c * copy.class_stride;
+      if (c + kClassesAhead < copy.classes && (kIntoWindow || !copy.past_caches)) {
+        const char* ahead = far + kClassesAhead * copy.class_stride;
+        for (std::int64_t at = 0; at < (end - row) * kSize; at += kLineBytes)
+          __builtin_prefetch(ahead + at, !kIntoWindow);
+      }
+      for (int first = row; first < end;) {
+        const int in_group = kRowsSideBySide - first % kRowsSideBySide,
+                  rows = end - first < in_group ? end - first : in_group;
+        move(far, static_cast<char*>(copy.window[first]) + c * kGroup, rows);
+        first += rows;
+        far += rows * kSize;
+      }
+    }
+    row = end;
+  }
+}
+
+template <class Word>
+void copy_window_of(const WindowCopy& copy) {
+  if (copy.side_by_side) {
+    copy.into_window ? copy_side_by_side<Word, true>(copy) : copy_side_by_side<Word, false>(copy);
+  } else {
+    copy.into_window ? ContiguousRows<Word, true>(copy).run() : ContiguousRows<Word, false>(copy).run();
+  }
+}
+
+inline void copy_window(const WindowCopy& copy) {
+  switch (copy.item_size) {
+    case 2:
+      copy_window_of<std::uint16_t>(copy);
+      break;
+    case 4:
+      copy_window_of<std::uint32_t>(copy);
+      break;
+    default:
+      copy_window_of<std::uint64_t>(copy);
+  }
+  if (copy.past_caches) fence_streams();
+}
+
+}  // namespace logloss::LOGLOSS_LEVEL
