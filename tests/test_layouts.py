@@ -240,6 +240,34 @@ def test_large_planes(
         same_bits(f(x, axis=1), f(rows, axis=-1))
 
 
+@pytest.mark.parametrize("classes", [5, 21, 100, 301])
+@pytest.mark.parametrize("beyond_line", [0, 1])
+def test_planes_beyond_the_caches(beyond_line: int, classes: int, dtype: np.dtype[Any]) -> None:
+    """Results too large to be found in the caches later, in and out of whole cache lines."""
+    line = 64 // dtype.itemsize
+    rows = 17 * 2**20 // dtype.itemsize // classes // 2
+    for plane in (rows // line * line, rows // line * line + 7):
+        size = 2 * classes * plane
+        memory = np.full(size + 3 * line, 7, dtype)
+        first = -memory.ctypes.data % 64 // dtype.itemsize + line + beyond_line
+        out = memory[first : first + size].reshape(2, classes, plane)
+        generator = np.random.default_rng([classes, plane])
+        numbers = generator.normal(0, 3, 2 * classes * 1009).astype(dtype)
+        x = np.resize(numbers, (2, classes, plane))
+        rows_of_x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        target = generator.integers(-1, classes, (2, plane))
+        options: dict[str, Any] = {"ignore_index": -1, "reduction": "sum"}
+        loss, grad = logloss.cross_entropy_value_and_grad(rows_of_x, target, axis=-1, **options)
+        found, _ = logloss.cross_entropy_value_and_grad(x, target, out=out, **options)
+        same_bits(found, loss)
+        same_bits(np.moveaxis(out, 1, -1), grad)
+        for f in (logloss.softmax, logloss.log_softmax):
+            f(x, 1, out=out)
+            same_bits(np.moveaxis(out, 1, -1), f(rows_of_x, -1))
+        out[...] = 7
+        assert (memory == 7).all()
+
+
 @pytest.mark.parametrize("classes", [2, 21, 32, 33, 128, 129, 200])
 @pytest.mark.parametrize("rows", [1, 15, 64, 83])
 def test_special_rows_beside_plain_ones(classes: int, rows: int, dtype: np.dtype[Any]) -> None:

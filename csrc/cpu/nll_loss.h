@@ -49,7 +49,6 @@ class NllLossKernel {
       const double scale = grad_scale_of(batch_, row);
       store_one(grad + target_[row], static_cast<T>(-scale * static_cast<double>(weight(row))));
     }
-    if (batch_.second_sweep.past_caches) fence_streams();
   }
 
   const NllLossBatch& batch_;

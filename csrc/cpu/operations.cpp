@@ -145,7 +145,7 @@ class SecondSweeps {
   SecondSweeps(const RowArray& input, const RowArray* output, const Batches& batches)
       : batches_(batches),
         batch_elements_(batches.per_batch() * input.classes),
-        kept_bytes_(batch_elements_ * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
+        kept_bytes_(kept_elements(batches, input.classes) * item_size(compute_dtype(input.dtype)) + kKeptBeyond) {
     if (output && kept_bytes_ <= kMostKeptBytes) kept_.resize(static_cast<std::size_t>(batches.workers()));
   }
   // `output`: the rows of the batch.
@@ -169,6 +169,11 @@ class SecondSweeps {
   }
 
  private:
+  static std::int64_t kept_elements(const Batches& batches, std::int64_t classes) {
+    if (classes > kFewClasses) return batches.per_batch() * classes;
+    return 2 * ((batches.per_batch() + kRowsSideBySide - 1) / kRowsSideBySide * kRowsSideBySide * classes);
+  }
+
   // What an L2 of 1 MiB holds of it is worth keeping: the gradient of 2048 x 32000 takes 34 ms with every exponential
   // computed twice, 26 with what was kept; 33 and 27 at 512 x 128256, where half of it is found in L3.
   static constexpr std::int64_t kMostKeptBytes = 1024 * 1024;

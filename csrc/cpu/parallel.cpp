@@ -10,6 +10,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __SSE2__
+#include <xmmintrin.h>
+#endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #endif
@@ -60,6 +63,16 @@ class Poll {
   Clock::time_point next_ = looked_ + kPause;
 };
 
+// Makes the stores past the caches of a worker visible to all threads when it has done its work: once, for those that
+// follow wait (softmax of 8 x 21 x 256 x 256: 6 % of the time, if done after each batch of 64 rows).
+struct StreamFence {
+  ~StreamFence() {
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+  }
+};
+
 }  // namespace
 
 bool has_openmp() {
@@ -83,6 +96,7 @@ bool parallel_for(std::int64_t items, int workers, Interrupted interrupted,
                   const std::function<void(std::int64_t item, int worker)>& body) {
   if (items == 1) {  // a small call: there is nothing to share and no time to end it early
     const DefaultFloatEnvironment environment;
+    const StreamFence fence;
     body(0, 0);
     return true;
   }
@@ -92,6 +106,7 @@ bool parallel_for(std::int64_t items, int workers, Interrupted interrupted,
   const std::int64_t run = std::max<std::int64_t>(1, items / (static_cast<std::int64_t>(workers) * 16));
   const auto work = [&](int worker) {
     const DefaultFloatEnvironment environment;
+    const StreamFence fence;
     Poll poll(worker == 0 ? interrupted : nullptr);
     for (;;) {
       const std::int64_t begin = next.fetch_add(run);

@@ -100,8 +100,8 @@ void RowWindow::close() {
 // more classes are more than the hardware follows. A line that belongs to two groups is gone when the second one wants
 // it, if those of all classes fall into the same sets of a cache.
 bool RowWindow::lies_side_by_side() const {
-  constexpr std::int64_t kMostClasses = 32, kPage = 4096;
-  if (array_->classes > kMostClasses || !array_->readable_in_place() || count_ % kRowsSideBySide != 0) return false;
+  constexpr std::int64_t kPage = 4096;
+  if (array_->classes > kFewClasses || !array_->readable_in_place() || count_ % kRowsSideBySide != 0) return false;
   const std::int64_t item = item_size(array_->dtype);
   const bool apart = array_->class_stride % kPage != 0;
   for (int group = 0; group < count_; group += kRowsSideBySide) {
@@ -112,16 +112,17 @@ bool RowWindow::lies_side_by_side() const {
 }
 
 void RowWindow::place_copies() {
+  if (count_ <= places_) return;
   const std::int64_t item = item_size(array_->dtype), row_bytes = array_->classes * item;
   const bool side_by_side = layout_ == Layout::side_by_side;
   // Contiguous rows: an odd number of lines each, so that none shares one, and those of a column fall into all sets of
   // a cache. (2 x 1000 x 64 x 64, float32, on Emerald Rapids: copying takes 0.8 of the time.)
   const std::int64_t pitch = side_by_side ? row_bytes : ((row_bytes + kLine - 1) / kLine | 1) * kLine;
-  const int rows = side_by_side ? (count_ + kRowsSideBySide - 1) / kRowsSideBySide * kRowsSideBySide : count_;
-  buffer_.resize(static_cast<std::size_t>(rows * pitch + kLine));
+  places_ = side_by_side ? (count_ + kRowsSideBySide - 1) / kRowsSideBySide * kRowsSideBySide : count_;
+  buffer_.resize(static_cast<std::size_t>(places_ * pitch + kLine));
   const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(buffer_.data()) % kLine;
   char* const window = buffer_.data() + (kLine - static_cast<std::int64_t>(beyond)) % kLine;
-  for (int row = 0; row < rows; ++row) {
+  for (int row = 0; row < places_; ++row) {
     const int in_group = side_by_side ? row % kRowsSideBySide : 0;
     copies_[row] = window + (row - in_group) * pitch + in_group * item;
   }

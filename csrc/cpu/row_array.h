@@ -73,6 +73,7 @@ class RowWindow {
   bool copied_ = false;
   int count_ = 0;
   void* addresses_[kMaxRows];
+  int places_ = 0;  // of rows in the buffer
   void* copies_[kMaxRows];
   std::vector<char> buffer_;
 };

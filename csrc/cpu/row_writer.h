@@ -15,9 +15,6 @@ class RowWriter {
   // class_stride: of the output, where rows lie side by side.
   RowWriter(const BatchRows<S>& rows, const SecondSweep& second, void* const* output, std::int64_t class_stride = 1)
       : rows_(rows), kept_(rows, second), second_(second), output_(output), class_stride_(class_stride) {}
-  ~RowWriter() {
-    if (second_.past_caches) fence_streams();
-  }
   RowWriter(const RowWriter&) = delete;
   RowWriter& operator=(const RowWriter&) = delete;
 
@@ -62,12 +59,14 @@ class RowWriter {
   // f(c, x) for the columns of a group of rows in lanes.
   template <class F>
   LOGLOSS_INLINE void write_group(int first, F f) const {
-    if (rows_.side_by_side()) {
-      for (std::int64_t c = 0; c < rows_.classes(); ++c) write_column(first, c, f(c, rows_.column(first, c)));
-    } else {
+    if (!rows_.side_by_side()) {
       write_columns(first, [&](const Vec<T>* column, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
         for (std::int64_t c = 0; c < rows_.classes(); ++c) result[c] = f(c, column[c]);
       });
+    } else if (const Vec<T>* column = kept_.columns(first)) {
+      for (std::int64_t c = 0; c < rows_.classes(); ++c) write_column(first, c, f(c, column[c]));
+    } else {
+      for (std::int64_t c = 0; c < rows_.classes(); ++c) write_column(first, c, f(c, rows_.column(first, c)));
     }
   }
   // finish(c, softmax of column c)
@@ -75,15 +74,14 @@ class RowWriter {
   LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
                                           Finish finish) const {
     const auto softmax = SoftmaxScale<T>::Row::of_group(scale, first);
-    const T* m1 = kept_.beside(first);
+    const T* m1 = kept_.exponentials(first);
     if (m1 && scale.takes_kept_of_group(stats, first) && count(load(m1) == load(m1)) == kLanes) {
-      for (std::int64_t c = 0; c < rows_.classes(); ++c) {
-        const auto parts = softmax.parts(rows_.column(first, c), load(m1 + c * kLanes));
-        write_column(first, c, finish(c, softmax(parts)));
-      }
-      return;
+      write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
+        return finish(c, softmax(softmax.parts(x, load(m1 + c * kLanes))));
+      });
+    } else {
+      write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return finish(c, softmax(x)); });
     }
-    write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return finish(c, softmax(x)); });
   }
   LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
     write_softmax_group(first, stats, scale,

@@ -9,16 +9,16 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 // Up to this length rows are turned into columns, one row in each lane,
-inline constexpr std::int64_t kTurnedRow = 2 * kLanes;
+inline constexpr std::int64_t kTurnedRow = kFewClasses;
 // and up to this one results are turned back. 65536 rows on AVX-512, in columns against row by row: softmax of 3, 10,
-// 20 and 28 classes takes 0.56, 0.80, 0.81 and 0.94 of the time, log_softmax 0.83, 0.90, 0.99 and 1.03.
-inline constexpr std::int64_t kTurnedResult = kLanes + 4;
+// 24 and 31 classes takes 0.56, 0.80, 0.71 and 0.90 of the time, log_softmax 0.83, 0.90, 1.02 and 1.07.
+inline constexpr std::int64_t kTurnedResult = kLanes + 12;
 // Rows up to this length go 16 at a time. Measured at 65536 rows on AVX-512: above it the exponentials of a row alone
 // fill the time that its horizontal sums take.
 template <class T>
 inline constexpr std::int64_t kShortRow = sizeof(T) == sizeof(float) ? kTile : kTurnedRow;
 
-static_assert(kRowsSideBySide == kLanes && kMostClassesSideBySide <= kTile);
+static_assert(kRowsSideBySide == kLanes && kTurnedRow <= 2 * kLanes && kMostClassesSideBySide <= kTile);
 
 // The rows of a batch.
 template <class S>
@@ -164,9 +164,10 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
   return true;
 }
 
-// What the sweeps of a batch kept for a second one: the exponentials of a row, or 16 short rows as columns. (65536 x
-// 128 on AVX2, one thread: softmax takes 11.9 ms with every exponential computed twice, 9.0 so, the gradient of
-// cross_entropy 13.8 and 10.0.)
+// What the sweeps of a batch kept for a second one: the exponentials of a row; of 16 rows in lanes those of their
+// columns, and where classes are few the columns themselves, which need not be turned again, and may be far apart in
+// memory. (65536 x 128 on AVX2, one thread: softmax takes 11.9 ms with every exponential computed twice, 9.0 so, the
+// gradient of cross_entropy 13.8 and 10.0.)
 template <class S>
 class KeptRows {
   using T = compute_t<S>;
@@ -177,15 +178,17 @@ class KeptRows {
   T* operator[](int row) const {
     return kept_ && !rows_.side_by_side() && rows_.classes() > kTurnedRow ? place_of(row) : nullptr;
   }
-  // Null for rows that are not turned.
+  // The exponentials of 16 rows in lanes, column by column; null for other rows.
+  T* exponentials(int first) const { return kept_ && rows_.in_lanes(first) ? place_of(first) : nullptr; }
+  // Their columns, after all exponentials; null where classes are not few.
   Vec<T>* columns(int first) const {
-    return kept_ && rows_.turned(first) ? reinterpret_cast<Vec<T>*>(place_of(first)) : nullptr;
+    if (!kept_ || !rows_.in_lanes(first) || rows_.classes() > kTurnedRow) return nullptr;
+    const int whole_groups = (rows_.count() + kLanes - 1) / kLanes * kLanes;
+    return reinterpret_cast<Vec<T>*>(place_of(whole_groups + first));
   }
-  // The exponentials of 16 rows that lie side by side, column by column; null for other rows.
-  T* beside(int first) const { return kept_ && rows_.side_by_side() ? place_of(first) : nullptr; }
   // Of a group that was not swept as columns: a NaN in the first column says so.
-  void keep_nothing_beside(int first) const {
-    if (beside(first)) store(beside(first), Vec<T>(T(__builtin_nan(""))));
+  void keep_no_exponentials(int first) const {
+    if (exponentials(first)) store(exponentials(first), Vec<T>(T(__builtin_nan(""))));
   }
 
  private:
@@ -195,7 +198,7 @@ class KeptRows {
   const BatchRows<S>& rows_;
 };
 
-// The statistics of 16 rows, and what `kept` has room for. Linear sums are those of rows that are turned.
+// The statistics of 16 rows, and what `kept` has room for. Linear sums are those of rows of few classes.
 template <bool kKeeps, class S, class Term>
 LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const KeptRows<S>& kept, Term linear,
                                   LaneStats<compute_t<S>>* stats) {
@@ -203,26 +206,29 @@ LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const Kep
   const std::int64_t classes = rows.classes();
   Vec<T> own[kTurnedRow];
   Vec<T>* const column = kept.columns(first) ? kept.columns(first) : own;
-  if (rows.side_by_side()) {
-    const auto column_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); };
-    const auto sweep = [&](auto keep) LOGLOSS_INLINE_LAMBDA {
-      if (classes > kTurnedRow) return sweep_columns(classes, column_of, keep, stats);
-      for (std::int64_t c = 0; c < classes; ++c) column[c] = column_of(c);
-      return sweep_few_columns(column, classes, keep, stats);
-    };
+  const auto keeping = [&](auto sweep) LOGLOSS_INLINE_LAMBDA {
     if constexpr (kKeeps) {
-      if (kept.beside(first)) return sweep(KeptExponentials<T>{kept.beside(first), 0});
+      if (kept.exponentials(first)) return sweep(KeptExponentials<T>{kept.exponentials(first), 0});
     }
     return sweep(NothingKept{});
-  }
-  const RowGroup<S> group(rows, first);
+  };
   if (classes <= kTurnedRow) {
-    turn_rows(group, classes, column);
-    if (!sweep_few_columns(column, classes, NothingKept{}, stats)) return false;
+    if (rows.side_by_side()) {
+      for (std::int64_t c = 0; c < classes; ++c) column[c] = rows.column(first, c);
+    } else {
+      turn_rows(RowGroup<S>(rows, first), classes, column);
+    }
+    const auto sweep = [&](auto keep) { return sweep_few_columns(column, classes, keep, stats); };
+    if (!keeping(sweep)) return false;
     if constexpr (Term::kPresent) set_linear_sums(column, classes, linear, stats);
     return true;
   }
+  if (rows.side_by_side()) {
+    const auto column_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return rows.column(first, c); };
+    return keeping([&](auto keep) LOGLOSS_INLINE_LAMBDA { return sweep_columns(classes, column_of, keep, stats); });
+  }
   if constexpr (sizeof(T) == sizeof(float)) {
+    const RowGroup<S> group(rows, first);
     const auto sweep = [&](auto keep) LOGLOSS_INLINE_LAMBDA {
       return classes == kTile ? sweep_tiles<true>(group, classes, keep, stats)
                               : sweep_tiles<false>(group, classes, keep, stats);
@@ -287,7 +293,7 @@ LOGLOSS_INLINE bool set_lanes(const BatchRows<S>& rows, const RowSweeps<S, kKeep
   const int end = first + kLanes < rows.count() ? first + kLanes : rows.count();
   LaneStats<T> lanes;
   if (!sweep_group<kKeeps>(rows, first, sweeps.kept(), linear, &lanes)) {
-    sweeps.kept().keep_nothing_beside(first);
+    sweeps.kept().keep_no_exponentials(first);
     return false;
   }
   stats->set_group(first, widen(lanes.max), widen(lanes.exponent), {lanes.rest, lanes.rest_low}, widen(lanes.ties));

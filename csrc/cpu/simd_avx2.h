@@ -12,7 +12,6 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
-LOGLOSS_INLINE void fence_streams() { _mm_sfence(); }
 
 template <class T>
 struct Native;

@@ -12,7 +12,6 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
-LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
 
 template <class T>
 struct Native;

@@ -14,7 +14,6 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = false;
-LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
 
 template <class T>
 struct Native {

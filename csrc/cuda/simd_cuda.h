@@ -14,8 +14,6 @@ namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
 
-LOGLOSS_INLINE void fence_streams() {}  // streams are plain stores here
-
 template <class T>
 inline constexpr T kNaN = T(__builtin_nan(""));
 
