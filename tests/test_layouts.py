@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -246,11 +247,13 @@ def test_planes_beyond_the_caches(beyond_line: int, classes: int, dtype: np.dtyp
     """Results too large to be found in the caches later, in and out of whole cache lines."""
     line = 64 // dtype.itemsize
     rows = 17 * 2**20 // dtype.itemsize // classes // 2
-    for plane in (rows // line * line, rows // line * line + 7):
-        size = 2 * classes * plane
+    for plane, gap in itertools.product((rows // line * line, rows // line * line + 7), (0, 3)):
+        size = 2 * (classes * plane + gap)
         memory = np.full(size + 3 * line, 7, dtype)
         first = -memory.ctypes.data % 64 // dtype.itemsize + line + beyond_line
-        out = memory[first : first + size].reshape(2, classes, plane)
+        planes = memory[first : first + size].reshape(2, classes * plane + gap)
+        out = planes[:, : classes * plane].reshape(2, classes, plane)
+        assert np.shares_memory(out, memory)
         generator = np.random.default_rng([classes, plane])
         numbers = generator.normal(0, 3, 2 * classes * 1009).astype(dtype)
         x = np.resize(numbers, (2, classes, plane))

@@ -3,8 +3,8 @@
 //
 // A kernel is handed a batch of at most kMaxRows rows as pointers to rows of `classes` elements; where the rows come
 // from (strides, other axes, byte order) is the caller's business. Rows are contiguous, or in kernels that have a
-// `class_stride` also side by side: each group of kRowsSideBySide rows are neighbours in memory, and rows[i] + c
-// class_stride is class c of row i. Every option has become a number.
+// `class_stride` also side by side: each group of kRowsSideBySide rows are neighbours in memory (in nll_loss they need
+// not be), and rows[i] + c class_stride is class c of row i. Every option has become a number.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,9 @@ inline constexpr int kMaxElements = 4096;
 
 // Up to this many classes 16 rows, one in each lane, are held as columns between two sweeps.
 inline constexpr std::int64_t kFewClasses = 32;
-// Longer rows are made contiguous first: on AVX-512 cross_entropy of 8 x 256 x 64 x 64, axis 1, then takes 0.7 of the
-// time, of 512 and 1000 classes the same, of 100 classes 1.1.
+
+// Rows of up to this many classes may lie side by side; longer ones are made contiguous first: on AVX-512 cross_entropy
+// of 8 x 256 x 64 x 64, axis 1, then takes 0.7 of the time, of 512 and 1000 classes the same, of 100 classes 1.1.
 inline constexpr std::int64_t kMostClassesSideBySide = 128;
 
 // Room at SecondSweep::kept: 16 vectors of floats more than it is asked for, from a multiple of a vector on.
@@ -33,7 +34,8 @@ struct SecondSweep {
   // Room for what the first sweep found out: rows x classes values of the compute type, of whole groups of 16 rows, and
   // kKeptBeyond bytes; of few classes twice as much. Null: it is computed again.
   void* kept = nullptr;
-  // The results do not fit into the caches, and do not replace their input.
+  // The results do not fit into the caches, and do not replace their input. Where they lie side by side, each group and
+  // the classes are whole cache lines then.
   bool past_caches = false;
   // How many elements ahead of the first sweep memory is asked for, into L2. At 2048 x 32000 on AVX-512, 3072 to 8192
   // are alike; 2048 take 3 % more time, and asking for L1 takes 5 to 10 %. Before a second sweep: what comes next,

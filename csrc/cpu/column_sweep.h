@@ -108,7 +108,7 @@ class ColumnExponentials {
   template <class Keep>
   LOGLOSS_INLINE Vec<T> operator()(std::int64_t c, Vec<T> value, Keep keep) {
     const auto is_max = value == max_;
-    ties_ = ties_ + select(is_max, Vec<T>(T(1)), Vec<T>(T(0)));
+    ties_ = select(is_max, ties_ + Vec<T>(T(1)), ties_);
     const auto parts = exp_.parts(value);
     keep(c * kLanes, AllLanes{}, parts.m1);
     return clear(is_max, exp_.value(parts));

@@ -161,7 +161,8 @@ class CrossEntropyKernel {
     if (batch_.target && !rows_.side_by_side()) write_grad_at_targets(target_grad);
   }
 
-  // Whole columns, targets included: a line that was written past the caches would have to be read again.
+  // Of rows side by side whole columns, targets included: a line that was written past the caches would have to be read
+  // again.
   LOGLOSS_NOINLINE void write_grad_group(const RowWriter<S>& writer, const SoftmaxScale<T>& scale,
                                          const PerRow<T>& target_grad, int first) const {
     if (!rows_.side_by_side()) return writer.write_softmax_group(first, stats_, scale);
@@ -174,7 +175,7 @@ class CrossEntropyKernel {
     });
   }
 
-  // And zeros where a group was written with ignored rows in it.
+  // Of contiguous rows; and zeros where a group was written with ignored rows in it.
   void write_grad_at_targets(const PerRow<T>& target_grad) {
     for (int row = 0; row < batch_.rows; ++row) {
       S* grad = static_cast<S*>(batch_.grad[row]);
@@ -227,11 +228,13 @@ class CrossEntropyKernel {
                                                 int first) const {
     PerLane<T> factor{};
     for (int i = 0; i < kLanes && first + i < batch_.rows; ++i) factor.lane[i] = linear_factor(first + i);
-    const auto scaled_softmax = SoftmaxScale<T>::Row::of_group(scale, first);
     with_column_term(first, [&](auto term) {
-      writer.write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
-        return scaled_softmax(scaled_softmax.parts(x), factor.all() * narrow<T>(term(c)));
-      });
+      writer.with_softmax_of_group(first, stats_, scale,
+                                   [&](const auto& scaled_softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+                                     writer.write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
+                                       return scaled_softmax(parts_of(c, x), factor.all() * narrow<T>(term(c)));
+                                     });
+                                   });
     });
   }
 

@@ -75,10 +75,12 @@ void log_softmax_backward(const SoftmaxBatch& batch) {
     turn_rows(RowGroup<S>(grads, first), batch.classes, g);
     const auto g_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return g[c]; };
     scale.set_group(stats, first, Vec<double>(0.0) - sum_columns<T>(batch.classes, g_of));
-    const auto scaled_softmax = SoftmaxScale<T>::Row::of_group(scale, first);
-    writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
-      for (std::int64_t c = 0; c < batch.classes; ++c) result[c] = scaled_softmax(scaled_softmax.parts(x[c]), g[c]);
-    });
+    writer.with_softmax_of_group(
+        first, stats, scale, [&](const auto& scaled_softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+          writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
+            for (std::int64_t c = 0; c < batch.classes; ++c) result[c] = scaled_softmax(parts_of(c, x[c]), g[c]);
+          });
+        });
   };
   const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
     const S* g = grads.row(row);
@@ -113,13 +115,14 @@ void softmax_backward(const SoftmaxBatch& batch) {
   const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
     Vec<T> g[kTurnedRow];
     turn_rows(RowGroup<S>(grads, first), batch.classes, g);
-    const auto softmax_of = SoftmaxScale<T>::Row::of_group(scale, first);
-    writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* softmax) LOGLOSS_INLINE_LAMBDA {
-      for (std::int64_t c = 0; c < batch.classes; ++c) softmax[c] = softmax_of(x[c]);
-      const Vec<double> dot = sum_columns<T>(
-          batch.classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return widen(g[c]) * widen(softmax[c]); });
-      const Vec<T> high = narrow<T>(dot), low = narrow<T>(dot - widen(high));
-      for (std::int64_t c = 0; c < batch.classes; ++c) softmax[c] = softmax[c] * ((g[c] - high) - low);
+    writer.with_softmax_of_group(first, stats, scale, [&](const auto& softmax_of, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+      writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* softmax) LOGLOSS_INLINE_LAMBDA {
+        for (std::int64_t c = 0; c < batch.classes; ++c) softmax[c] = softmax_of(parts_of(c, x[c]));
+        const Vec<double> dot = sum_columns<T>(
+            batch.classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return widen(g[c]) * widen(softmax[c]); });
+        const Vec<T> high = narrow<T>(dot), low = narrow<T>(dot - widen(high));
+        for (std::int64_t c = 0; c < batch.classes; ++c) softmax[c] = softmax[c] * ((g[c] - high) - low);
+      });
     });
   };
   const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {

@@ -102,7 +102,7 @@ class Batches {
 // Whether results of the size of `input` go past the caches. Half of the 32 MiB that a core reaches; virtual machines
 // report the sum over all cores. 2048 x 32000 on AVX-512, one thread: log_softmax 28.4 ms with plain stores, 24.4 past
 // the caches, a copy 18.
-bool exceeds_caches(const RowArray& input, const RowArray* output) {
+bool goes_past_caches(const RowArray& input, const RowArray* output) {
   constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
   // Rows that begin and end within a line write it in two parts, which only longer ones make up for. Softmax on
   // AVX-512, one thread, with plain stores and past the caches: of 8192 x 1000 5.1 and 4.2 ms (rows of half a line
@@ -273,7 +273,7 @@ bool run_class_loss(const KernelsByDType<Batch>& kernels, const ClassLossTask& t
   Windows input(&task.input, RowWindow::Use::read, batches.workers(), layout);
   Windows probs(task.probs, RowWindow::Use::read, batches.workers());
   Windows grads(task.grad, RowWindow::Use::write, batches.workers(),
-                layout == Layout::in_place ? Layout::contiguous : layout, exceeds_caches(task.input, task.grad));
+                layout == Layout::in_place ? Layout::contiguous : layout, goes_past_caches(task.input, task.grad));
   SecondSweeps second_sweeps(task.input, task.grad, batches);
   LossesByWorker losses(task.input.dtype, task, task.input.rows(), batches.workers());
   const bool finished = batches.run(interrupted, [&](const Part& part) {
@@ -345,7 +345,7 @@ bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& in
   Batches batches(input, &output, !grad_output);
   Windows inputs(&input, RowWindow::Use::read, batches.workers(), layout);
   Windows grads(grad_output, RowWindow::Use::read, batches.workers());
-  Windows outputs(&output, RowWindow::Use::write, batches.workers(), layout, exceeds_caches(input, &output));
+  Windows outputs(&output, RowWindow::Use::write, batches.workers(), layout, goes_past_caches(input, &output));
   SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;
@@ -375,7 +375,7 @@ bool run_row_values_backward(const KernelsByDType<RowValueBatch>& kernels, const
   Batches batches(input, &output, may_cut_rows);
   Windows inputs(&input, RowWindow::Use::read, batches.workers());
   Windows outputs(&output, RowWindow::Use::write, batches.workers(), Layout::contiguous,
-                  exceeds_caches(input, &output));
+                  goes_past_caches(input, &output));
   SecondSweeps second_sweeps(input, &output, batches);
   return batches.run(interrupted, [&](const Part& part) {
     const auto [first, rows, worker, begin, end] = part;

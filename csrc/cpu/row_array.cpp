@@ -81,10 +81,9 @@ OpenRows RowWindow::open(std::int64_t first, int count) {
   const std::int64_t item = item_size(array_->dtype), class_stride = array_->class_stride / item;
   if (layout_ == Layout::in_place) return {addresses_, class_stride, false};
   if (layout_ == Layout::contiguous && array_->direct()) return {addresses_, 1, past_caches_};
-  if (layout_ == Layout::side_by_side && lies_side_by_side()) {
-    const std::uintptr_t beyond_lines =
-        reinterpret_cast<std::uintptr_t>(addresses_[0]) | static_cast<std::uintptr_t>(array_->class_stride);
-    return {addresses_, class_stride, past_caches_ && beyond_lines % kLine == 0};
+  bool at_lines = false;
+  if (layout_ == Layout::side_by_side && usable_side_by_side(&at_lines)) {
+    return {addresses_, class_stride, past_caches_ && at_lines};
   }
   copied_ = true;
   place_copies();
@@ -96,19 +95,24 @@ void RowWindow::close() {
   if (copied_ && use_ == Use::write) copy(false);
 }
 
-// Whether a kernel may work on the groups of rows where they lie. It does so class by class, a line or two at a time:
-// more classes are more than the hardware follows. A line that belongs to two groups is gone when the second one wants
-// it, if those of all classes fall into the same sets of a cache.
-bool RowWindow::lies_side_by_side() const {
+// Whether a kernel may work on these rows, whole groups side by side, where they lie, and whether their groups begin
+// and end with cache lines. It goes class by class, a line or two at a time: more classes are more than the hardware
+// follows. A line that belongs to two groups is gone when the second one wants it, if those of all classes fall into
+// the same sets of a cache; and copies make lines of what goes past the caches in halves of one, as 16-bit results do.
+bool RowWindow::usable_side_by_side(bool* at_lines) const {
   constexpr std::int64_t kPage = 4096;
-  if (array_->classes > kFewClasses || !array_->readable_in_place() || count_ % kRowsSideBySide != 0) return false;
   const std::int64_t item = item_size(array_->dtype);
-  const bool apart = array_->class_stride % kPage != 0;
+  if (array_->classes > kFewClasses || !array_->readable_in_place() || count_ % kRowsSideBySide != 0) return false;
+  const bool half_lines = kRowsSideBySide * item < kLine;
+  if (half_lines && (past_caches_ || array_->class_stride % kPage == 0)) return false;
+  std::uintptr_t beyond_lines = static_cast<std::uintptr_t>(array_->class_stride);
   for (int group = 0; group < count_; group += kRowsSideBySide) {
-    if (end_of_run(addresses_, group, group + kRowsSideBySide, item) != group + kRowsSideBySide) return false;
-    if (!apart && reinterpret_cast<std::uintptr_t>(addresses_[group]) % kLine != 0) return false;
+    const int end = group + kRowsSideBySide;
+    if (end_of_run(addresses_, group, end, item) != end) return false;
+    beyond_lines |= reinterpret_cast<std::uintptr_t>(addresses_[group]);
   }
-  return true;
+  *at_lines = beyond_lines % kLine == 0;
+  return *at_lines || array_->class_stride % kPage != 0;
 }
 
 void RowWindow::place_copies() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// RowArray: any strided array seen as rows of classes, and the batches of contiguous rows that kernels take.
+// RowArray: any strided array seen as rows of classes, and the batches of rows that kernels take.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,7 @@ class RowWindow {
   void close();
 
  private:
-  bool lies_side_by_side() const;
+  bool usable_side_by_side(bool* at_lines) const;
   void place_copies();
   void copy(bool into_window);
 
@@ -73,7 +73,7 @@ class RowWindow {
   bool copied_ = false;
   int count_ = 0;
   void* addresses_[kMaxRows];
-  int places_ = 0;  // of rows in the buffer
+  int places_ = 0;  // how many of copies_ are set
   void* copies_[kMaxRows];
   std::vector<char> buffer_;
 };

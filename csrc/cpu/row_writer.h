@@ -12,9 +12,9 @@ class RowWriter {
   using T = compute_t<S>;
 
  public:
-  // class_stride: of the output, where rows lie side by side.
-  RowWriter(const BatchRows<S>& rows, const SecondSweep& second, void* const* output, std::int64_t class_stride = 1)
-      : rows_(rows), kept_(rows, second), second_(second), output_(output), class_stride_(class_stride) {}
+  // output_stride: from class to class, where rows lie side by side.
+  RowWriter(const BatchRows<S>& rows, const SecondSweep& second, void* const* output, std::int64_t output_stride = 1)
+      : rows_(rows), kept_(rows, second), second_(second), output_(output), output_stride_(output_stride) {}
   RowWriter(const RowWriter&) = delete;
   RowWriter& operator=(const RowWriter&) = delete;
 
@@ -69,19 +69,27 @@ class RowWriter {
       for (std::int64_t c = 0; c < rows_.classes(); ++c) write_column(first, c, f(c, rows_.column(first, c)));
     }
   }
+  // with_softmax for a group of rows in lanes: parts_of(c, x) for the vector x of class c.
+  template <class F>
+  LOGLOSS_INLINE void with_softmax_of_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
+                                            F f) const {
+    const auto softmax = SoftmaxScale<T>::Row::of_group(scale, first);
+    const T* m1 = kept_.exponentials(first);
+    if (m1 && scale.takes_kept_of_group(stats, first) && count(load(m1) == load(m1)) == kLanes) {
+      f(softmax,
+        [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x, load(m1 + c * kLanes)); });
+    } else {
+      f(softmax, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x); });
+    }
+  }
   // finish(c, softmax of column c)
   template <class Finish>
   LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
                                           Finish finish) const {
-    const auto softmax = SoftmaxScale<T>::Row::of_group(scale, first);
-    const T* m1 = kept_.exponentials(first);
-    if (m1 && scale.takes_kept_of_group(stats, first) && count(load(m1) == load(m1)) == kLanes) {
-      write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
-        return finish(c, softmax(softmax.parts(x, load(m1 + c * kLanes))));
-      });
-    } else {
-      write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return finish(c, softmax(x)); });
-    }
+    with_softmax_of_group(first, stats, scale, [&](const auto& softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+      write_group(first,
+                  [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return finish(c, softmax(parts_of(c, x))); });
+    });
   }
   LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
     write_softmax_group(first, stats, scale,
@@ -102,7 +110,7 @@ class RowWriter {
 
  private:
   LOGLOSS_INLINE void write_column(int first, std::int64_t c, Vec<T> value) const {
-    S* y = output(first) + c * class_stride_;
+    S* y = output(first) + c * output_stride_;
     second_.past_caches ? stream(y, value) : store(y, value);
   }
   S* output(int row) const { return static_cast<S*>(output_[row]); }
@@ -114,7 +122,7 @@ class RowWriter {
   const KeptRows<S> kept_;
   const SecondSweep second_;
   void* const* const output_;
-  const std::int64_t class_stride_;
+  const std::int64_t output_stride_;
 };
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -198,7 +198,7 @@ class KeptRows {
   const BatchRows<S>& rows_;
 };
 
-// The statistics of 16 rows, and what `kept` has room for. Linear sums are those of rows of few classes.
+// The statistics of 16 rows, and what `kept` has room for. Linear sums are made of few classes only.
 template <bool kKeeps, class S, class Term>
 LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const KeptRows<S>& kept, Term linear,
                                   LaneStats<compute_t<S>>* stats) {

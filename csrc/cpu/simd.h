@@ -283,7 +283,7 @@ LOGLOSS_INLINE void store(Half* p, Vec<float> a) { narrow_half(a.reg, &p->bits);
 LOGLOSS_INLINE void store(BFloat16* p, Vec<float> a) { narrow_bfloat16(a.reg, &p->bits); }
 
 // Past the caches, to a multiple of kStreamAlignment: for results that are too large to be found there later. Other
-// threads see them after parallel_for.
+// threads see them when parallel_for has returned.
 inline constexpr std::int64_t kStreamAlignment = 64;
 template <class T>
 LOGLOSS_INLINE void stream(T* p, Vec<T> a) {

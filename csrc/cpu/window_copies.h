@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Copies between the rows of an array and a window on them, where a kernel cannot work on the rows as they lie.
+// Copies between the rows of an array and a window on them, where a kernel cannot work on the rows as they lie. What is
+// `far` lies in the array, what is `near` in the window.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +10,13 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-inline constexpr std::int64_t kLineBytes = 64;
+inline constexpr std::int64_t kLineBytes = kStreamAlignment;
 
 LOGLOSS_INLINE bool at_line(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kLineBytes == 0; }
 
-LOGLOSS_INLINE void move_line(char* to, const char* from, bool past_caches) {
-  const Vec<float> line = load(reinterpret_cast<const float*>(from));
-  past_caches ? stream(reinterpret_cast<float*>(to), line) : store(reinterpret_cast<float*>(to), line);
+// A line from anywhere, past the caches.
+LOGLOSS_INLINE void stream_line(char* to, const char* from) {
+  stream(reinterpret_cast<float*>(to), load(reinterpret_cast<const float*>(from)));
 }
 
 LOGLOSS_INLINE std::uint16_t swap_bytes(std::uint16_t a) { return __builtin_bswap16(a); }
@@ -154,7 +155,7 @@ class ContiguousRows {
     const std::int64_t bytes = rows * kSize, whole = bytes / kLineBytes * kLineBytes;
     for (int i = 0; i < kSide; ++i) {
       char* const far = element(first, c + i);
-      for (std::int64_t at = 0; at < whole; at += kLineBytes) move_line(far + at, line[i] + at, true);
+      for (std::int64_t at = 0; at < whole; at += kLineBytes) stream_line(far + at, line[i] + at);
       __builtin_memcpy(far + whole, line[i] + whole, static_cast<std::size_t>(bytes - whole));
     }
   }
@@ -225,7 +226,7 @@ class RowsSideBySide {
     for (std::int64_t at = 0; at < kBytes; at += kGroup) {
       __builtin_memcpy(line + at, window(first + static_cast<int>(at / kSize), c), kGroup);
     }
-    for (std::int64_t at = 0; at < kBytes; at += kLineBytes) move_line(far + at, line + at, true);
+    for (std::int64_t at = 0; at < kBytes; at += kLineBytes) stream_line(far + at, line + at);
   }
 
   const WindowCopy& copy_;

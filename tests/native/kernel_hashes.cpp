@@ -102,7 +102,7 @@ void hash_softmax_family(const KernelTable& kernels, DType dtype, std::int64_t c
   Numbers numbers;
   const Rows input(dtype, classes, &numbers, 1.0), grad(dtype, classes, &numbers, 0.25);
   Rows output(dtype, classes);
-  const SoftmaxBatch batch{kRows, classes, 1, input.pointers, grad.pointers, output.pointers};
+  const SoftmaxBatch batch{kRows, classes, 1, 1, input.pointers, grad.pointers, output.pointers};
   const auto run = [&](const char* name, const KernelsByDType<SoftmaxBatch>& kernel) {
     kernel[dtype](batch);
     print(name, dtype, classes, output.bytes.data(), output.bytes.size());
@@ -137,7 +137,7 @@ void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) 
   };
   const void* weights = dtype == DType::float64 ? static_cast<void*>(weight.data()) : weight_float.data();
   CrossEntropyBatch batch{};
-  batch.class_stride = 1;
+  batch.class_stride = batch.grad_stride = 1;
   batch.target = target;
   batch.hit = hit;
   run("cross_entropy", batch);
@@ -146,11 +146,11 @@ void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) 
   batch.smoothing = 0.125;
   run("cross_entropy, smoothed", batch);
   CrossEntropyBatch soft{};
-  soft.class_stride = 1;
+  soft.class_stride = soft.grad_stride = 1;
   soft.probs = probs.pointers;
   soft.weight = weights;
   run("cross_entropy, probabilities", soft);
-  NllLossBatch nll{kRows, classes, input.pointers, target, weights, loss, grad.pointers, 0.5, nullptr};
+  NllLossBatch nll{kRows, classes, 1, input.pointers, target, weights, loss, grad.pointers, 0.5, nullptr};
   kernels.nll_loss[dtype](nll);
   print("nll_loss", dtype, classes, loss, static_cast<std::size_t>(kRows * item_size(loss_dtype(dtype))));
 }
