@@ -142,9 +142,7 @@ LOGLOSS_INLINE Vec<T> clear(Mask<T> m, Vec<T> a) {
 // How many lanes are set.
 template <class T>
 LOGLOSS_INLINE int count(Mask<T> m) {
-  int sum = 0;
-  for_each_register<Vec<T>>([&](int i) LOGLOSS_INLINE_LAMBDA { sum += Native<T>::count(m.reg[i]); });
-  return sum;
+  return Native<T>::count(m.reg);
 }
 
 template <class T>
@@ -158,6 +156,10 @@ template <class T>
 LOGLOSS_INLINE Vec<T> add_bits(Vec<T> a, BitsOf<T> b) {
   for_each_register<Vec<T>>([&](int i) LOGLOSS_INLINE_LAMBDA { a.reg[i] = Native<T>::add_bits(a.reg[i], b); });
   return a;
+}
+template <class T>
+LOGLOSS_INLINE Vec<T> add_bits(Vec<T> a, Vec<T> b) {
+  return lanewise<Native<T>::add_lane_bits>(a, b);
 }
 template <class T>
 LOGLOSS_INLINE Vec<T> and_bits(Vec<T> a, BitsOf<T> b) {
@@ -265,13 +267,17 @@ LOGLOSS_INLINE Vec<float> load(const BFloat16* p) {
   return out;
 }
 
-// Widened on the way: float registers need not be cut into halves.
+// Widened on the way, where registers are wide: of those floats need not be cut into halves.
 template <class T>
 LOGLOSS_INLINE Vec<double> load_wide(const T* p) {
-  Vec<double> out;
-  for_each_register<Vec<double>>(
-      [&](int i) LOGLOSS_INLINE_LAMBDA { out.reg[i] = Native<double>::load(p + i * Native<double>::kWidth); });
-  return out;
+  if constexpr (Native<T>::kWidth == 4) {
+    return widen(load(p));
+  } else {
+    Vec<double> out;
+    for_each_register<Vec<double>>(
+        [&](int i) LOGLOSS_INLINE_LAMBDA { out.reg[i] = Native<double>::load(p + i * Native<double>::kWidth); });
+    return out;
+  }
 }
 
 template <class T>
@@ -279,20 +285,19 @@ LOGLOSS_INLINE void store(T* p, Vec<T> a) {
   for_each_register<Vec<T>>([&](int i)
                                 LOGLOSS_INLINE_LAMBDA { Native<T>::store(p + i * Native<T>::kWidth, a.reg[i]); });
 }
-LOGLOSS_INLINE void store(Half* p, Vec<float> a) { narrow_half(a.reg, &p->bits); }
-LOGLOSS_INLINE void store(BFloat16* p, Vec<float> a) { narrow_bfloat16(a.reg, &p->bits); }
+LOGLOSS_INLINE void store(Half* p, Vec<float> a) { narrow_half(a.reg).store(&p->bits); }
+LOGLOSS_INLINE void store(BFloat16* p, Vec<float> a) { narrow_bfloat16(a.reg).store(&p->bits); }
 
-// Past the caches, to a multiple of kStreamAlignment: for results that are too large to be found there later. Other
-// threads see them when parallel_for has returned.
+// Past the caches, line by line from a multiple of kStreamAlignment on: for results that are too large to be found
+// there later. Other threads see them when parallel_for has returned.
 inline constexpr std::int64_t kStreamAlignment = 64;
 template <class T>
 LOGLOSS_INLINE void stream(T* p, Vec<T> a) {
   for_each_register<Vec<T>>([&](int i)
                                 LOGLOSS_INLINE_LAMBDA { Native<T>::stream(p + i * Native<T>::kWidth, a.reg[i]); });
 }
-// A vector of half types is half a cache line: plain stores.
-LOGLOSS_INLINE void stream(Half* p, Vec<float> a) { store(p, a); }
-LOGLOSS_INLINE void stream(BFloat16* p, Vec<float> a) { store(p, a); }
+LOGLOSS_INLINE void stream(Half* p, Vec<float> a) { narrow_half(a.reg).stream(&p->bits); }
+LOGLOSS_INLINE void stream(BFloat16* p, Vec<float> a) { narrow_bfloat16(a.reg).stream(&p->bits); }
 
 inline constexpr float kLaneNumbers[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 

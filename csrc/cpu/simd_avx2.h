@@ -58,7 +58,9 @@ struct Native<float> {
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm256_blendv_ps(b, a, m); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm256_andnot_ps(m, a); }
-  static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(m))); }
+  static LOGLOSS_INLINE int count(const Mask* m) {
+    return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(m[0]) | _mm256_movemask_ps(m[1]) << 8));
+  }
   static LOGLOSS_INLINE float reduce_add(Reg a) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -127,7 +129,11 @@ struct Native<double> {
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm256_blendv_pd(b, a, m); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm256_andnot_pd(m, a); }
-  static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_pd(m))); }
+  static LOGLOSS_INLINE int count(const Mask* m) {
+    const int low = _mm256_movemask_pd(m[0]) | _mm256_movemask_pd(m[1]) << 4;
+    const int high = _mm256_movemask_pd(m[2]) | _mm256_movemask_pd(m[3]) << 4;
+    return __builtin_popcount(static_cast<unsigned>(low | high << 8));
+  }
   static LOGLOSS_INLINE double reduce_add(Reg a) {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
@@ -174,15 +180,25 @@ LOGLOSS_INLINE void narrow_registers(const __m256d* a, __m256* out) {
   for (int i = 0; i < 2; ++i) out[i] = _mm256_set_m128(_mm256_cvtpd_ps(a[2 * i + 1]), _mm256_cvtpd_ps(a[2 * i]));
 }
 
+// 16 values of 16 bits.
+struct HalfWords {
+  __m128i reg[2];
+  LOGLOSS_INLINE void store(std::uint16_t* p) const {
+    for (int i = 0; i < 2; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8 * i), reg[i]);
+  }
+  LOGLOSS_INLINE void stream(std::uint16_t* p) const {
+    for (int i = 0; i < 2; ++i) _mm_stream_si128(reinterpret_cast<__m128i*>(p + 8 * i), reg[i]);
+  }
+};
+
 // 16 half-precision values <-> two float registers.
 LOGLOSS_INLINE void widen_half(const std::uint16_t* p, __m256* out) {
   for (int i = 0; i < 2; ++i) out[i] = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * i)));
 }
-LOGLOSS_INLINE void narrow_half(const __m256* a, std::uint16_t* p) {
-  for (int i = 0; i < 2; ++i) {
-    const __m128i half = _mm256_cvtps_ph(a[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8 * i), half);
-  }
+LOGLOSS_INLINE HalfWords narrow_half(const __m256* a) {
+  HalfWords out;
+  for (int i = 0; i < 2; ++i) out.reg[i] = _mm256_cvtps_ph(a[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return out;
 }
 LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, __m256* out) {
   for (int i = 0; i < 2; ++i) {
@@ -190,7 +206,8 @@ LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, __m256* out) {
     out[i] = _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
   }
 }
-LOGLOSS_INLINE void narrow_bfloat16(const __m256* a, std::uint16_t* p) {
+LOGLOSS_INLINE HalfWords narrow_bfloat16(const __m256* a) {
+  HalfWords out;
   for (int i = 0; i < 2; ++i) {
     const __m256i bits = _mm256_castps_si256(a[i]);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
@@ -198,9 +215,9 @@ LOGLOSS_INLINE void narrow_bfloat16(const __m256* a, std::uint16_t* p) {
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a[i], a[i], _CMP_UNORD_Q));
     const __m256i kept = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc00000), nan);
     const __m256i high = _mm256_srli_epi32(kept, 16);
-    const __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8 * i), half);
+    out.reg[i] = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
   }
+  return out;
 }
 
 // The 4 x 4 elements in each half of four registers, turned.

@@ -41,7 +41,7 @@ struct Native<float> {
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm512_mask_blend_ps(m, b, a); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_mask_blend_ps(m, a, _mm512_setzero_ps()); }
-  static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(m); }
+  static LOGLOSS_INLINE int count(const Mask* m) { return __builtin_popcount(m[0]); }
   static LOGLOSS_INLINE float reduce_add(Reg a) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -109,7 +109,7 @@ struct Native<double> {
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return _mm512_mask_blend_pd(m, b, a); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return _mm512_mask_blend_pd(m, a, _mm512_setzero_pd()); }
-  static LOGLOSS_INLINE int count(Mask m) { return __builtin_popcount(m); }
+  static LOGLOSS_INLINE int count(const Mask* m) { return __builtin_popcount(m[0]) + __builtin_popcount(m[1]); }
   static LOGLOSS_INLINE double reduce_add(Reg a) {
     const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
@@ -168,26 +168,37 @@ LOGLOSS_INLINE void store_words(std::uint16_t* p, int n, const std::uint16_t* la
   _mm256_mask_storeu_epi16(p, Native<float>::first(n), words);
 }
 
+// 16 values of 16 bits.
+struct HalfWords {
+  __m256i reg;
+  LOGLOSS_INLINE void store(std::uint16_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reg); }
+  LOGLOSS_INLINE void stream(std::uint16_t* p) const { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reg); }
+};
+
 // 16 half-precision values <-> one float register.
 LOGLOSS_INLINE void widen_half(const std::uint16_t* p, __m512* out) {
   out[0] = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-LOGLOSS_INLINE void narrow_half(const __m512* a, std::uint16_t* p) {
-  const __m256i half = _mm512_cvtps_ph(a[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
+LOGLOSS_INLINE HalfWords narrow_half(const __m512* a) {
+  return {_mm512_cvtps_ph(a[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
+// A float is its bfloat16 followed by 16 bits more.
 LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, __m512* out) {
-  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  const __m512i words = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  const __m512i twice = _mm512_set_epi16(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8,  //
+                                         7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+  out[0] = _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, twice, words));
 }
-LOGLOSS_INLINE void narrow_bfloat16(const __m512* a, std::uint16_t* p) {
+LOGLOSS_INLINE HalfWords narrow_bfloat16(const __m512* a) {
   const __m512i bits = _mm512_castps_si512(a[0]);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+  const __m512i up = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+  const __m512i rounded = _mm512_mask_add_epi32(up, odd, up, _mm512_set1_epi32(1));
   const __mmask16 nan = _mm512_cmp_ps_mask(a[0], a[0], _CMP_UNORD_Q);
   const __m512i kept = _mm512_mask_blend_epi32(nan, rounded, _mm512_set1_epi32(0x7fc00000));
-  const __m256i half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
+  const __m512i high = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1,  //
+                                        31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  return {_mm512_castsi512_si256(_mm512_permutexvar_epi16(high, kept))};
 }
 
 // The 4 x 4 elements in each quarter of four registers, turned.

@@ -52,7 +52,10 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) {
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a), m));
   }
-  static LOGLOSS_INLINE int count(Mask m) { return static_cast<int>(vaddvq_u32(vshrq_n_u32(m, 31))); }
+  static LOGLOSS_INLINE int count(const Mask* m) {
+    const Mask sum = vaddq_u32(vaddq_u32(m[0], m[1]), vaddq_u32(m[2], m[3]));  // of -1 for each
+    return -static_cast<int>(vaddvq_u32(sum));
+  }
   static LOGLOSS_INLINE float reduce_add(Reg a) {
     const float32x2_t two = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
@@ -100,7 +103,6 @@ struct Native<double> {
   static LOGLOSS_INLINE Reg load(const double* p, int n, double fill) {
     return n > 0 ? vld1q_lane_f64(p, broadcast(fill), 0) : broadcast(fill);
   }
-  static LOGLOSS_INLINE Reg load(const float* p) { return vcvt_f64_f32(vld1_f32(p)); }
   static LOGLOSS_INLINE void store(double* p, Reg a) { vst1q_f64(p, a); }
   static LOGLOSS_INLINE void store(double* p, int n, Reg a) {
     if (n > 0) vst1q_lane_f64(p, a, 0);
@@ -119,7 +121,11 @@ struct Native<double> {
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) {
     return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(a), m));
   }
-  static LOGLOSS_INLINE int count(Mask m) { return static_cast<int>(vaddvq_u64(vshrq_n_u64(m, 63))); }
+  static LOGLOSS_INLINE int count(const Mask* m) {
+    const Mask low = vaddq_u64(vaddq_u64(m[0], m[1]), vaddq_u64(m[2], m[3]));
+    const Mask high = vaddq_u64(vaddq_u64(m[4], m[5]), vaddq_u64(m[6], m[7]));
+    return -static_cast<int>(vaddvq_u64(vaddq_u64(low, high)));
+  }
   static LOGLOSS_INLINE double reduce_add(Reg a) { return vgetq_lane_f64(a, 0) + vgetq_lane_f64(a, 1); }
   static LOGLOSS_INLINE double reduce_max(Reg a) { return vgetq_lane_f64(max(a, vdupq_laneq_f64(a, 1)), 0); }
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int64_t b) {
@@ -162,25 +168,38 @@ LOGLOSS_INLINE void narrow_registers(const float64x2_t* a, float32x4_t* out) {
   for (int i = 0; i < 4; ++i) out[i] = vcvt_high_f32_f64(vcvt_f32_f64(a[2 * i]), a[2 * i + 1]);
 }
 
+// 16 values of 16 bits.
+struct HalfWords {
+  uint16x4_t reg[4];
+  LOGLOSS_INLINE void store(std::uint16_t* p) const {
+    for (int i = 0; i < 4; ++i) vst1_u16(p + 4 * i, reg[i]);
+  }
+  LOGLOSS_INLINE void stream(std::uint16_t* p) const { store(p); }
+};
+
 // 16 half-precision values <-> four float registers.
 LOGLOSS_INLINE void widen_half(const std::uint16_t* p, float32x4_t* out) {
   for (int i = 0; i < 4; ++i) out[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
 }
-LOGLOSS_INLINE void narrow_half(const float32x4_t* a, std::uint16_t* p) {
-  for (int i = 0; i < 4; ++i) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a[i])));
+LOGLOSS_INLINE HalfWords narrow_half(const float32x4_t* a) {
+  HalfWords out;
+  for (int i = 0; i < 4; ++i) out.reg[i] = vreinterpret_u16_f16(vcvt_f16_f32(a[i]));
+  return out;
 }
 LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, float32x4_t* out) {
   for (int i = 0; i < 4; ++i) out[i] = vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16));
 }
-LOGLOSS_INLINE void narrow_bfloat16(const float32x4_t* a, std::uint16_t* p) {
+LOGLOSS_INLINE HalfWords narrow_bfloat16(const float32x4_t* a) {
+  HalfWords out;
   for (int i = 0; i < 4; ++i) {
     const uint32x4_t bits = vreinterpretq_u32_f32(a[i]);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
     const uint32x4_t rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
     const uint32x4_t number = vceqq_f32(a[i], a[i]);
     const uint32x4_t kept = vbslq_u32(number, rounded, vdupq_n_u32(0x7fc00000));
-    vst1_u16(p + 4 * i, vshrn_n_u32(kept, 16));
+    out.reg[i] = vshrn_n_u32(kept, 16);
   }
+  return out;
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -22,20 +22,12 @@ struct Native {
   typedef T Reg __attribute__((vector_size(16)));
   typedef Int Mask __attribute__((vector_size(16)));
   typedef UInt Bits __attribute__((vector_size(16)));
-  typedef float FloatBits __attribute__((vector_size(16)));
-  typedef double DoubleBits __attribute__((vector_size(16)));
   static constexpr int kWidth = 16 / sizeof(T);
 
   static LOGLOSS_INLINE Reg broadcast(T a) { return a - Reg{}; }
   static LOGLOSS_INLINE Reg load(const T* p) {
     Reg a;
     __builtin_memcpy(&a, p, sizeof a);
-    return a;
-  }
-  template <class From>
-  static LOGLOSS_INLINE Reg load(const From* p) {
-    Reg a;
-    for (int i = 0; i < kWidth; ++i) a[i] = p[i];
     return a;
   }
   // Of n < kWidth elements; the other lanes are filled.
@@ -72,20 +64,17 @@ struct Native {
   // By bits: of 64-bit masks GCC 12 makes branches without SSE 4.1.
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return (Reg)((m & (Mask)a) | (~m & (Mask)b)); }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return (Reg)(~m & (Mask)a); }
-  static LOGLOSS_INLINE int count(Mask m) {
-#if defined(__SSE2__)
-    if constexpr (kWidth == 2) {
-      const int lanes = __builtin_ia32_movmskpd((DoubleBits)m);
-      return (lanes & 1) + (lanes >> 1);
+  static LOGLOSS_INLINE int count(const Mask* m) {
+    constexpr int kRegisters = 16 / kWidth;
+    Mask sum = m[0];  // of -1 for each
+    for (int i = 1; i < kRegisters; ++i) sum += m[i];
+    if constexpr (kWidth == 4) {
+      sum += __builtin_shufflevector(sum, sum, 2, 3, 0, 1);
+      sum += __builtin_shufflevector(sum, sum, 1, 0, 3, 2);
     } else {
-      constexpr std::uint64_t kBitsOfDigit = 0x4332322132212110;
-      return static_cast<int>(kBitsOfDigit >> (4 * __builtin_ia32_movmskps((FloatBits)m)) & 15);
+      sum += __builtin_shufflevector(sum, sum, 1, 0);
     }
-#else
-    Int sum = 0;
-    for (int i = 0; i < kWidth; ++i) sum -= m[i];
-    return static_cast<int>(sum);
-#endif
+    return -static_cast<int>(sum[0]);
   }
   static LOGLOSS_INLINE T reduce_add(Reg a) {
     for (int half = kWidth / 2; half > 0; half /= 2) {
@@ -100,6 +89,7 @@ struct Native {
     return a[0];
   }
   static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return (Reg)((Bits)a + static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg add_lane_bits(Reg a, Reg b) { return (Reg)((Bits)a + (Bits)b); }
   static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return (Reg)((Bits)a & static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return (Reg)((Bits)a | static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return select(above((Mask)a, (Mask)b), a, b); }
@@ -147,18 +137,29 @@ LOGLOSS_INLINE void narrow_registers(const DoubleReg* a, FloatReg* out) {
   }
 }
 
+// 16 values of 16 bits.
+struct HalfWords {
+  std::uint16_t lane[16];
+  LOGLOSS_INLINE void store(std::uint16_t* p) const { __builtin_memcpy(p, lane, sizeof lane); }
+  LOGLOSS_INLINE void stream(std::uint16_t* p) const { store(p); }
+};
+
 // 16 half-precision values <-> four float registers.
 LOGLOSS_NOINLINE inline void widen_half(const std::uint16_t* p, FloatReg* out) {
   for (int i = 0; i < 16; ++i) out[i / 4][i % 4] = widen(Half{p[i]});
 }
-LOGLOSS_NOINLINE inline void narrow_half(const FloatReg* a, std::uint16_t* p) {
-  for (int i = 0; i < 16; ++i) p[i] = narrow_half(a[i / 4][i % 4]).bits;
+LOGLOSS_NOINLINE inline HalfWords narrow_half(const FloatReg* a) {
+  HalfWords out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = narrow_half(a[i / 4][i % 4]).bits;
+  return out;
 }
 LOGLOSS_NOINLINE inline void widen_bfloat16(const std::uint16_t* p, FloatReg* out) {
   for (int i = 0; i < 16; ++i) out[i / 4][i % 4] = widen(BFloat16{p[i]});
 }
-LOGLOSS_NOINLINE inline void narrow_bfloat16(const FloatReg* a, std::uint16_t* p) {
-  for (int i = 0; i < 16; ++i) p[i] = narrow_bfloat16(a[i / 4][i % 4]).bits;
+LOGLOSS_NOINLINE inline HalfWords narrow_bfloat16(const FloatReg* a) {
+  HalfWords out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = narrow_bfloat16(a[i / 4][i % 4]).bits;
+  return out;
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

@@ -61,8 +61,9 @@ struct ExpConstants<float> {
   // ln 2 = high + low; high has 16 bits, so n * high is exact for |n| < 2^8, and x - n * high for any n under fma.
   static constexpr float kLn2High = 0x1.62e4p-1f;
   static constexpr float kLn2Low = 0x1.7f7d1cp-20f;
-  // Without fma, in parts of 12, 12 and 24 bits: the first two products are exact for |n| < 2^12.
-  static constexpr float kLn2Parts[] = {0x1.62ep-1f, 0x1.0bep-15f, 0x1.be8e7cp-27f};
+  // Without fma: 12 bits, so that n * part is exact for |n| < 2^12, and a rest that is rounded with its product, which
+  // takes 0.05 ulp of e^x at |n| = 1500.
+  static constexpr float kLn2Parts[] = {0x1.62ep-1f, 0x1.0bfbe8p-15f};
   // e^r = 1 + r + r^2 q(r) for |r| <= ln 2 / 2, to 0.05 ulp.
   static constexpr float q[] = {0x1p-1f, 0x1.55548ep-3f, 0x1.555462p-5f, 0x1.123b86p-7f, 0x1.6db0f0p-10f};
   static constexpr float kOverflow = 89.0f;     // e^x = inf from here on
@@ -236,23 +237,33 @@ class ScaledExp {
   template <class Series = ExpConstants<T>>
   LOGLOSS_INLINE Parts parts(Vec<T> x) const {
     x = max(lowest_, x);
-    const Vec<T> rounded = nearest(x);
-    return {shift_left_bits<F::kFraction>(rounded), exp_m1_by<Series>(minus_multiple_of_ln2(x, rounded - round_))};
+    const Power power = nearest_power(x);
+    return {power.scale, exp_m1_by<Series>(minus_multiple_of_ln2(x, power.n))};
   }
   static LOGLOSS_INLINE Vec<T> value(const Parts& e) { return fma(e.scale, e.m1, e.scale); }
   LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return value(parts(x)); }
   // Parts::scale alone.
-  LOGLOSS_INLINE Vec<T> scale(Vec<T> x) const { return shift_left_bits<F::kFraction>(nearest(max(lowest_, x))); }
+  LOGLOSS_INLINE Vec<T> scale(Vec<T> x) const { return nearest_power(max(lowest_, x)).scale; }
 
  private:
   using F = FloatFormat<T>;
   static constexpr T kLn2 = T(0x1.62e42fefa39efp-1);
 
-  // The integer nearest to x log2 e, above round_. No x has a product halfway between two integers, but a product that
-  // is rounded first may lie there: it must go the same way whatever K is.
-  LOGLOSS_INLINE Vec<T> nearest(Vec<T> x) const {
+  // The integer n nearest to x log2 e, and 2^(n - K + kHeadroom), whose exponent sits in the low bits of a sum before
+  // the shift. No x has a product halfway between two integers, but a product that is rounded first may lie there: it
+  // must go the same way whatever K is.
+  struct Power {
+    Vec<T> n, scale;
+  };
+  LOGLOSS_INLINE Power nearest_power(Vec<T> x) const {
     const Vec<T> log2e(ExpConstants<T>::kLog2e);
-    return kFusedMultiplyAdd ? fma(x, log2e, round_) : round_to_integer(x * log2e) + round_;
+    if constexpr (kFusedMultiplyAdd) {
+      const Vec<T> rounded = fma(x, log2e, round_);
+      return {rounded - round_, shift_left_bits<F::kFraction>(rounded)};
+    } else {
+      const Vec<T> round(F::kRound), rounded = x * log2e + round;
+      return {rounded - round, shift_left_bits<F::kFraction>(add_bits(rounded, round_))};
+    }
   }
 
   Vec<T> round_;

@@ -56,7 +56,7 @@ struct Native {
   static LOGLOSS_INLINE Mask less(Reg a, Reg b) { return a < b; }
   static LOGLOSS_INLINE Reg select(Mask m, Reg a, Reg b) { return m ? a : b; }
   static LOGLOSS_INLINE Reg clear(Mask m, Reg a) { return m ? T(0) : a; }
-  static LOGLOSS_INLINE int count(Mask m) { return count_in_team(m); }
+  static LOGLOSS_INLINE int count(const Mask* m) { return count_in_team(m[0]); }
   static LOGLOSS_INLINE T reduce_add(Reg a) {
     LOGLOSS_UNROLL for (int half = kWidth / 2; half > 0; half /= 2) a = a + shuffle_xor(a, half);
     return a;
@@ -101,9 +101,16 @@ struct Native {
 LOGLOSS_INLINE void widen_registers(const float* a, double* out) { *out = static_cast<double>(*a); }
 LOGLOSS_INLINE void narrow_registers(const double* a, float* out) { *out = static_cast<float>(*a); }
 
+// A value of 16 bits.
+struct HalfWords {
+  std::uint16_t bits;
+  LOGLOSS_INLINE void store(std::uint16_t* p) const { p[lane_of_team()] = bits; }
+  LOGLOSS_INLINE void stream(std::uint16_t* p) const { store(p); }
+};
+
 LOGLOSS_INLINE void widen_half(const std::uint16_t* p, float* out) { *out = widen(Half{p[lane_of_team()]}); }
-LOGLOSS_INLINE void narrow_half(const float* a, std::uint16_t* p) { p[lane_of_team()] = narrow_half(*a).bits; }
+LOGLOSS_INLINE HalfWords narrow_half(const float* a) { return {narrow_half(*a).bits}; }
 LOGLOSS_INLINE void widen_bfloat16(const std::uint16_t* p, float* out) { *out = widen(BFloat16{p[lane_of_team()]}); }
-LOGLOSS_INLINE void narrow_bfloat16(const float* a, std::uint16_t* p) { p[lane_of_team()] = narrow_bfloat16(*a).bits; }
+LOGLOSS_INLINE HalfWords narrow_bfloat16(const float* a) { return {narrow_bfloat16(*a).bits}; }
 
 }  // namespace logloss::LOGLOSS_LEVEL
