@@ -271,6 +271,38 @@ def test_planes_beyond_the_caches(beyond_line: int, classes: int, dtype: np.dtyp
         assert (memory == 7).all()
 
 
+@pytest.mark.parametrize("classes", [1003, 4096, 6007, 8192, 32771, 65541, 140001])
+@pytest.mark.parametrize("beyond_line", [0, 5])
+def test_rows_beyond_the_caches(beyond_line: int, classes: int, dtype: np.dtype[Any]) -> None:
+    """Long rows, special ones too, whose results are too large for the caches."""
+    rows, line = 17 * 2**20 // dtype.itemsize // classes + 1, 64 // dtype.itemsize
+    memory = np.full(rows * classes + 3 * line, 7, dtype)
+    first = -memory.ctypes.data % 64 // dtype.itemsize + line + beyond_line
+    out = memory[first : first + rows * classes].reshape(rows, classes)
+    generator = np.random.default_rng([classes, beyond_line])
+    x = np.resize(generator.normal(0, 3, 10007 + classes).astype(dtype), (rows, classes))
+    largest = 3e38 if dtype == np.float32 or dtype.kind == "V" else np.finfo(dtype).max
+    for row, special in zip((1, 2, 5, 6, 9), (np.inf, -np.inf, np.nan, largest, 3e4), strict=True):
+        x[row, row * 100] = special
+    x[rows - 1, classes // 3] = 200  # all others have a softmax of 0
+    target = generator.integers(-1, classes, rows)
+    target[:2] = -1
+    options: dict[str, Any] = {"ignore_index": -1, "reduction": "none"}
+    loss, _ = logloss.cross_entropy_value_and_grad(x, target, out=out, **options)
+    for i in range(0, rows, 3):
+        right, grad = logloss.cross_entropy_value_and_grad(
+            x[i : i + 3], target[i : i + 3], **options
+        )
+        same_numbers(loss[i : i + 3], right)
+        same_numbers(out[i : i + 3], grad)
+    for f in (logloss.softmax, logloss.log_softmax):
+        f(x, 1, out=out)
+        for i in range(0, rows, 3):
+            same_numbers(out[i : i + 3], f(x[i : i + 3], 1))
+    out[...] = 7
+    assert (memory == 7).all()
+
+
 @pytest.mark.parametrize("classes", [2, 21, 32, 33, 128, 129, 200])
 @pytest.mark.parametrize("rows", [1, 15, 64, 83])
 def test_special_rows_beside_plain_ones(classes: int, rows: int, dtype: np.dtype[Any]) -> None:

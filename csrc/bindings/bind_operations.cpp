@@ -21,13 +21,14 @@ namespace {
 
 using SoftmaxKernels = KernelsByDType<SoftmaxBatch> KernelTable::*;
 
-template <SoftmaxKernels kKernels>
+template <SoftmaxKernels kKernels, bool kTakesExponentials>
 void forward(const py::array& input, int axis, const py::array& out) {
   const RowArray from = rows_along(input, axis);
   const RowArray to = writable_rows_along(out, axis);
   check_alike(from, to);
-  without_gil(
-      [&](Interrupted interrupted) { return run_softmax(kernels().*kKernels, from, nullptr, to, interrupted); });
+  without_gil([&](Interrupted interrupted) {
+    return run_softmax(kernels().*kKernels, kTakesExponentials, from, nullptr, to, interrupted);
+  });
 }
 
 template <SoftmaxKernels kKernels>
@@ -37,7 +38,8 @@ void backward(const py::array& grad_output, const py::array& input, int axis, co
   const RowArray to = writable_rows_along(out, axis);
   check_alike(from, grad);
   check_alike(from, to);
-  without_gil([&](Interrupted interrupted) { return run_softmax(kernels().*kKernels, from, &grad, to, interrupted); });
+  without_gil(
+      [&](Interrupted interrupted) { return run_softmax(kernels().*kKernels, true, from, &grad, to, interrupted); });
 }
 
 using RowValueKernels = const KernelsByDType<RowValueBatch>& (*)();
@@ -131,8 +133,8 @@ void bind_pair_loss(py::module_& module, const char* name) {
 
 void bind_operations(py::module_& module) {
   const auto input = py::arg("input"), axis = py::arg("axis"), out = py::arg("out"), grad = py::arg("grad_output");
-  module.def("log_softmax", &forward<&KernelTable::log_softmax>, input, axis, out);
-  module.def("softmax", &forward<&KernelTable::softmax>, input, axis, out);
+  module.def("log_softmax", &forward<&KernelTable::log_softmax, false>, input, axis, out);
+  module.def("softmax", &forward<&KernelTable::softmax, true>, input, axis, out);
   module.def("log_softmax_backward", &backward<&KernelTable::log_softmax_backward>, grad, input, axis, out);
   module.def("softmax_backward", &backward<&KernelTable::softmax_backward>, grad, input, axis, out);
   const auto def_row_values = [&](const char* name, auto values, const char* backward_name, auto values_backward) {

@@ -34,6 +34,9 @@ struct SecondSweep {
   // Room for what the first sweep found out: rows x classes values of the compute type, of whole groups of 16 rows, and
   // kKeptBeyond bytes; of few classes twice as much. Null: it is computed again.
   void* kept = nullptr;
+  // Each row is written while the next one is swept, past the caches; of float32 and float64. `kept` has room for two
+  // rows then; the rows are contiguous, and written whole.
+  bool in_turn = false;
   // The results do not fit into the caches, and do not replace their input. Where they lie side by side, each group and
   // the classes are whole cache lines then.
   bool past_caches = false;

@@ -24,15 +24,48 @@ class CrossEntropyKernel {
         stats_(batch.rows, typename BatchStats<T>::Unset{}) {}
 
   void run() {
-    for_each_group(batch_.rows, [&](int first) { sweep(first); });
-    prepare();
-    for_each_group(batch_.rows, [&](int first) { log_rest_.set_group(first, stats_.rounded_log_rest(first)); });
+    const bool in_turn = kWrittenInTurn<S> && batch_.second_sweep.in_turn;
+    if (in_turn) {
+      if constexpr (kWrittenInTurn<S>) sweep_and_write_grad_in_turn();
+    } else {
+      for_each_group(batch_.rows, [&](int first) { sweep(first); });
+      prepare();
+      for_each_group(batch_.rows, [&](int first) { set_log_rest(first); });
+    }
     if (batch_.loss) write_loss();
     if (batch_.hit) write_hit();
-    if (batch_.grad) write_grad();
+    if (batch_.grad && !in_turn) write_grad();
   }
 
  private:
+  // Gradients of long rows, of which nothing is asked but their softmax and their targets.
+  void sweep_and_write_grad_in_turn() {
+    for_each_group(batch_.rows, [&](int first) { stats_.clear_group(first); });
+    prepare();
+    SoftmaxScale<T> scale;
+    PerRow<T> target_grad;
+    const RowWriter<S> writer(rows_, batch_.second_sweep, batch_.grad);
+    write_rows_in_turn(
+        batch_.rows,
+        [&](int row) {
+          if (!target_.ignored(row)) stats_.set(row, sweeps_.row_stats(row, NoRowTerm{}));
+        },
+        [&](int row, const auto& write) {
+          if (target_.ignored(row)) return false;
+          stats_.set(row, sweeps_.row_stats_beside(row, write));
+          return true;
+        },
+        [&](int row) {
+          set_log_rest(row / kLanes * kLanes);
+          set_scale(row / kLanes * kLanes, &scale, &target_grad);
+          if (target_.ignored(row)) writer.write_zeros(row);
+          return writer.softmax_in_turn(row, stats_, scale, target_.ignored(row));
+        });
+    write_grad_at_targets(target_grad);
+  }
+
+  void set_log_rest(int first) { log_rest_.set_group(first, stats_.rounded_log_rest(first)); }
+
   double uniform() const { return batch_.target ? batch_.smoothing / static_cast<double>(batch_.classes) : 1.0; }
   bool smoothed() const { return batch_.smoothing != 0.0; }
   // Nothing is asked of a row but its softmax and its target.
@@ -141,13 +174,7 @@ class CrossEntropyKernel {
   void write_grad() {
     SoftmaxScale<T> scale;
     PerRow<T> target_grad;
-    for_each_group(batch_.rows, [&](int first) {
-      const CrossEntropyRow<Vec<double>> row = group(first);
-      const Vec<double> factor = grad_scale_of_group(batch_, first);
-      const VecPair<double> sum = stats_.sum(first);
-      scale.set_group(stats_, first, factor * cross_entropy_mass(row), sum);
-      if (batch_.target) target_grad.set_group(first, narrow<T>(factor * grad_at_target(first, row, sum.high)));
-    });
+    for_each_group(batch_.rows, [&](int first) { set_scale(first, &scale, &target_grad); });
     const RowWriter<S> writer(rows_, batch_.second_sweep, batch_.grad, batch_.grad_stride);
     const auto write_row = [&](int row) { write_grad(writer, scale, row); };
     if (plain()) {
@@ -159,6 +186,14 @@ class CrossEntropyKernel {
       });
     }
     if (batch_.target && !rows_.side_by_side()) write_grad_at_targets(target_grad);
+  }
+
+  void set_scale(int first, SoftmaxScale<T>* scale, PerRow<T>* target_grad) const {
+    const CrossEntropyRow<Vec<double>> row = group(first);
+    const Vec<double> factor = grad_scale_of_group(batch_, first);
+    const VecPair<double> sum = stats_.sum(first);
+    scale->set_group(stats_, first, factor * cross_entropy_mass(row), sum);
+    if (batch_.target) target_grad->set_group(first, narrow<T>(factor * grad_at_target(first, row, sum.high)));
   }
 
   // Of rows side by side whole columns, targets included: a line that was written past the caches would have to be read

@@ -23,34 +23,103 @@ struct MinusPair {
   LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return (x - high) - low; }
 };
 
-// y = (x - c) with c = max + l as high + low: the high part is subtracted exactly where the result is small.
+// The logarithms of the sums of rows, c = max + l, as high + low: the high part is subtracted exactly where the result
+// is small.
+template <class T>
+class LseOfRows {
+ public:
+  LOGLOSS_INLINE void set_group(const BatchStats<T>& stats, int first) {
+    const Vec<double> log_rest = stats.rounded_log_rest(first);
+    const Vec<T> top = narrow<T>(stats.max.group(first) + log_rest);
+    high_.set_group(first, top);
+    low_.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));
+  }
+  LOGLOSS_INLINE MinusPair<T> minus(int row) const { return {Vec<T>(high_[row]), Vec<T>(low_[row])}; }
+  LOGLOSS_INLINE MinusPair<T> minus_of_group(int first) const { return {high_.group(first), low_.group(first)}; }
+
+ private:
+  PerRow<T> high_, low_;
+};
+
+// y = x - c of long rows.
+template <class S>
+LOGLOSS_NOINLINE void log_softmax_in_turn(const SoftmaxBatch& batch) {
+  using T = compute_t<S>;
+  struct LogSoftmax {
+    const S* x;
+    MinusPair<T> minus_lse;
+    LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, AllLanes lanes) const {
+      return minus_lse(load(x + j, lanes, T(0)));
+    }
+    LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, FirstLanes lanes) const {
+      return minus_lse(load(x + j, lanes, T(0)));
+    }
+  };
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  BatchStats<T> stats(batch.rows);
+  RowSweeps<S, false> sweeps(rows, batch.second_sweep);
+  LseOfRows<T> lse;
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  write_rows_in_turn(
+      batch.rows, [&](int row) { stats.set(row, sweeps.row_stats(row, NoRowTerm{})); },
+      [&](int row, const auto& write) {
+        stats.set(row, sweeps.row_stats_beside(row, write));
+        return true;
+      },
+      [&](int row) {
+        lse.set_group(stats, row / kLanes * kLanes);
+        return writer.in_turn(row, LogSoftmax{rows.row(row), lse.minus(row)});
+      });
+}
+
 template <class S>
 void log_softmax(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
+  if constexpr (kWrittenInTurn<S>) {
+    if (batch.second_sweep.in_turn) return log_softmax_in_turn<S>(batch);
+  }
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, batch.class_stride);
   const BatchStats<T> stats = stats_of_rows(rows, batch.second_sweep);
-  PerRow<T> high, low;
-  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
-    const Vec<double> log_rest = stats.rounded_log_rest(first);
-    const Vec<T> top = narrow<T>(stats.max.group(first) + log_rest);
-    high.set_group(first, top);
-    low.set_group(first, narrow<T>((stats.max.group(first) - widen(top)) + log_rest));
-  });
+  LseOfRows<T> lse;
+  for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { lse.set_group(stats, first); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output, batch.output_stride);
   const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
-    const MinusPair<T> minus_lse{high.group(first), low.group(first)};
+    const MinusPair<T> minus_lse = lse.minus_of_group(first);
     writer.write_group(first, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return minus_lse(x); });
   };
   const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
-    const MinusPair<T> minus_lse{Vec<T>(high[row]), Vec<T>(low[row])};
+    const MinusPair<T> minus_lse = lse.minus(row);
     writer.write(row, [&](std::int64_t, auto, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return minus_lse(x); });
   };
   for_each_row_or_group(rows, write_row, write_group);
 }
 
 template <class S>
+LOGLOSS_NOINLINE void softmax_in_turn(const SoftmaxBatch& batch) {
+  using T = compute_t<S>;
+  const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
+  BatchStats<T> stats(batch.rows);
+  RowSweeps<S, true> sweeps(rows, batch.second_sweep);
+  SoftmaxScale<T> scale;
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  write_rows_in_turn(
+      batch.rows, [&](int row) { stats.set(row, sweeps.row_stats(row, NoRowTerm{})); },
+      [&](int row, const auto& write) {
+        stats.set(row, sweeps.row_stats_beside(row, write));
+        return true;
+      },
+      [&](int row) {
+        scale.set_group(stats, row / kLanes * kLanes, Vec<double>(1.0));
+        return writer.softmax_in_turn(row, stats, scale);
+      });
+}
+
+template <class S>
 void softmax(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
+  if constexpr (kWrittenInTurn<S>) {
+    if (batch.second_sweep.in_turn) return softmax_in_turn<S>(batch);
+  }
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, batch.class_stride);
   const BatchStats<T> stats = stats_of_rows<true>(rows, batch.second_sweep);
   SoftmaxScale<T> scale;

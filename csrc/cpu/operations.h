@@ -16,9 +16,10 @@ namespace logloss {
 
 using baseline::ExactSum;
 
-// output = kernel(input [, grad_output]); grad_output may be null.
-bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, const RowArray& input, const RowArray* grad_output,
-                 const RowArray& output, Interrupted interrupted);
+// output = kernel(input [, grad_output]); grad_output may be null. takes_exponentials: the second sweep over a row
+// takes over those of the first.
+bool run_softmax(const KernelsByDType<SoftmaxBatch>& kernels, bool takes_exponentials, const RowArray& input,
+                 const RowArray* grad_output, const RowArray& output, Interrupted interrupted);
 
 // values: one double per row, each exactly representable in the dtype of the input. may_cut_rows: the kernel needs no
 // more of a row than its RowStats, so that a long one may be swept in chunks, by all threads.

@@ -30,14 +30,20 @@ LOGLOSS_INLINE void for_each_vector(std::int64_t n, F f) {
   if (j < n) f(j, FirstLanes{static_cast<int>(n - j)});
 }
 
+// How many of n elements at y stand before whole vectors that make up lines, where those are written past the caches.
+template <class S>
+LOGLOSS_INLINE FirstLanes lanes_before_lines(const S* y, std::int64_t n) {
+  const std::int64_t beyond = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) % kStreamAlignment);
+  const std::int64_t to_line = (kStreamAlignment - beyond) % kStreamAlignment / static_cast<std::int64_t>(sizeof(S));
+  return {static_cast<int>((to_line < n ? to_line : n) % kLanes)};
+}
+
 // y[j] = f(j, lanes) for every vector of a row, past the caches where asked for.
 template <class S, class F>
 LOGLOSS_INLINE void write_vectors(S* y, std::int64_t n, bool past_caches, F f) {
   std::int64_t j = 0;
   if (past_caches) {
-    const std::int64_t beyond = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y) % kStreamAlignment);
-    const std::int64_t to_line = (kStreamAlignment - beyond) % kStreamAlignment / static_cast<std::int64_t>(sizeof(S));
-    const FirstLanes first{static_cast<int>((to_line < n ? to_line : n) % kLanes)};
+    const FirstLanes first = lanes_before_lines(y, n);
     if (first.n > 0) store(y, first, f(0, first));
     j = first.n;
   }

@@ -155,6 +155,19 @@ struct KeptExponentials {
   }
 };
 
+// And something beside it: `write`(j), once for each vector of the row.
+template <class Keep, class Write>
+struct KeptBeside {
+  Keep keep;
+  Write write;
+  std::int64_t ahead;
+  template <class T, class Lanes>
+  LOGLOSS_INLINE void operator()(std::int64_t j, Lanes lanes, Vec<T> m1) const {
+    keep(j, lanes, m1);
+    write(j);
+  }
+};
+
 // One vector's share of the three sums.
 template <class T, class Term>
 struct SweepTerms {

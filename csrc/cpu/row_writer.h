@@ -7,9 +7,78 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
+// What may be written in turn: memory does not wait for 16-bit results.
+template <class S>
+inline constexpr bool kWrittenInTurn = sizeof(S) == sizeof(compute_t<S>);
+
+// A row that is written past the caches while the next one is swept: y[j] = f(j, lanes). What is not a whole vector of
+// a line is written before and after.
+template <class S, class F>
+class RowInTurn {
+ public:
+  // n = 0: there is nothing to write.
+  RowInTurn(S* y, std::int64_t n, const F& f) : y_(y), n_(n), first_(lanes_before_lines(y, n)), f_(f) {}
+
+  void begin() const {
+    if (first_.n > 0) store(y_, first_, f_(0, first_));
+  }
+  // For j = 0, kLanes, ... up to n.
+  LOGLOSS_INLINE void operator()(std::int64_t j) const {
+    const std::int64_t i = first_.n + j;
+    if (i + kLanes <= n_) stream(y_ + i, f_(i, AllLanes{}));
+  }
+  void end() const {
+    const std::int64_t i = n_ - (n_ - first_.n) % kLanes;
+    const FirstLanes last{static_cast<int>(n_ - i)};
+    if (last.n > 0) store(y_ + i, last, f_(i, last));
+  }
+  void write() const {
+    begin();
+    for (std::int64_t j = 0; j < n_; j += kLanes) (*this)(j);
+    end();
+  }
+
+ private:
+  S* y_;
+  std::int64_t n_;
+  FirstLanes first_;
+  F f_;
+};
+
+// Sweeps and writes `rows` > 0 rows, each written while the next one is swept. sweep(row): of the first row;
+// sweep_beside(row, write) of the others: false if there was nothing to sweep, and `write` was not called;
+// in_turn(row): the RowInTurn of a row that has been swept.
+//
+// The exponentials keep the ports busy, the stores the memory; operations.cpp says where that pays.
+template <class Sweep, class SweepBeside, class InTurn>
+LOGLOSS_INLINE void write_rows_in_turn(int rows, Sweep sweep, SweepBeside sweep_beside, InTurn in_turn) {
+  sweep(0);
+  auto before = in_turn(0);
+  for (int row = 1; row < rows; ++row) {
+    before.begin();
+    if (sweep_beside(row, before)) {
+      before.end();
+    } else {
+      before.write();
+    }
+    before = in_turn(row);
+  }
+  before.write();
+}
+
 template <class S>
 class RowWriter {
   using T = compute_t<S>;
+
+  struct SoftmaxOfKept {
+    const S* x;
+    const T* m1;
+    typename SoftmaxScale<T>::Row softmax;
+    template <class Lanes>
+    LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, Lanes lanes) const {
+      return softmax(softmax.parts(load(x + j, lanes, T(0)), load(m1 + j)));
+    }
+  };
 
  public:
   // output_stride: from class to class, where rows lie side by side.
@@ -45,6 +114,20 @@ class RowWriter {
       write(row, [&](std::int64_t j, auto lanes, Vec<T> x)
                      LOGLOSS_INLINE_LAMBDA { return f(softmax, parts_of(j, x), j, lanes); });
     });
+  }
+  // The same row, to be written in turn; if what was kept does not serve, it is written now.
+  RowInTurn<S, SoftmaxOfKept> softmax_in_turn(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
+                                              bool written = false) const {
+    if (!written && !scale.takes_kept(stats, row)) {
+      write_softmax(row, stats, scale);
+      written = true;
+    }
+    return in_turn(row, SoftmaxOfKept{rows_.row(row), kept_[row], {scale, row}}, written);
+  }
+  // f(j, lanes)
+  template <class F>
+  RowInTurn<S, F> in_turn(int row, const F& f, bool written = false) const {
+    return {output(row), written ? 0 : rows_.classes(), f};
   }
   // softmax itself, times the factor of `scale`.
   LOGLOSS_NOINLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {

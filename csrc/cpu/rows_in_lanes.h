@@ -173,7 +173,8 @@ class KeptRows {
   using T = compute_t<S>;
 
  public:
-  KeptRows(const BatchRows<S>& rows, const SecondSweep& second) : kept_(static_cast<T*>(second.kept)), rows_(rows) {}
+  KeptRows(const BatchRows<S>& rows, const SecondSweep& second)
+      : kept_(static_cast<T*>(second.kept)), in_turn_(second.in_turn), rows_(rows) {}
   // Null for rows that are swept as columns.
   T* operator[](int row) const {
     return kept_ && !rows_.side_by_side() && rows_.classes() > kTurnedRow ? place_of(row) : nullptr;
@@ -192,9 +193,10 @@ class KeptRows {
   }
 
  private:
-  T* place_of(int row) const { return kept_ + row * rows_.classes(); }
+  T* place_of(int row) const { return kept_ + (in_turn_ ? row % 2 : row) * rows_.classes(); }
 
   T* const kept_;
+  const bool in_turn_;
   const BatchRows<S>& rows_;
 };
 
@@ -275,6 +277,20 @@ class RowSweeps {
       if (kept_[i]) return sweep(KeptExponentials<T>{kept_[i], ahead_});
     }
     return sweep(NothingKept{ahead_});
+  }
+  // The same where rows are written in turn: `write` as KeptBeside takes it.
+  template <class Write>
+  RowStats row_stats_beside(int i, Write write) {
+    const S* following = i + 1 < rows_.count() ? rows_.row(i + 1) : nullptr;
+    const auto sweep = [&](auto keep) {
+      const KeptBeside<decltype(keep), Write> beside{keep, write, ahead_};
+      return LOGLOSS_LEVEL::row_stats(rows_.row(i), rows_.classes(), NoRowTerm{}, beside, &maxima_, following);
+    };
+    if constexpr (kKeeps) {
+      return sweep(KeptExponentials<T>{kept_[i], ahead_});
+    } else {
+      return sweep(NothingKept{ahead_});
+    }
   }
 
  private:
