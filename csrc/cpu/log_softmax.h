@@ -16,6 +16,21 @@ inline BatchStats<compute_t<S>> batch_stats(const Batch& batch) {
   return stats_of_rows(BatchRows<S>(batch.input, batch.rows, batch.classes, 1), batch.second_sweep);
 }
 
+// Each row of a batch is written while the next one is swept; in_turn(stats, writer, row): its RowInTurn.
+template <bool kKeeps, class S, class InTurn>
+LOGLOSS_INLINE void sweep_and_write_in_turn(const SoftmaxBatch& batch, const BatchRows<S>& rows, InTurn in_turn) {
+  BatchStats<compute_t<S>> stats(batch.rows);
+  RowSweeps<S, kKeeps> sweeps(rows, batch.second_sweep);
+  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
+  write_rows_in_turn(
+      batch.rows, [&](int row) { stats.set(row, sweeps.row_stats(row, NoRowTerm{})); },
+      [&](int row, const auto& write) {
+        stats.set(row, sweeps.row_stats_beside(row, write));
+        return true;
+      },
+      [&](int row) { return in_turn(stats, writer, row); });
+}
+
 // x - (high + low)
 template <class T>
 struct MinusPair {
@@ -56,20 +71,11 @@ LOGLOSS_NOINLINE void log_softmax_in_turn(const SoftmaxBatch& batch) {
     }
   };
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
-  BatchStats<T> stats(batch.rows);
-  RowSweeps<S, false> sweeps(rows, batch.second_sweep);
   LseOfRows<T> lse;
-  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
-  write_rows_in_turn(
-      batch.rows, [&](int row) { stats.set(row, sweeps.row_stats(row, NoRowTerm{})); },
-      [&](int row, const auto& write) {
-        stats.set(row, sweeps.row_stats_beside(row, write));
-        return true;
-      },
-      [&](int row) {
-        lse.set_group(stats, row / kLanes * kLanes);
-        return writer.in_turn(row, LogSoftmax{rows.row(row), lse.minus(row)});
-      });
+  sweep_and_write_in_turn<false>(batch, rows, [&](const BatchStats<T>& stats, const RowWriter<S>& writer, int row) {
+    lse.set_group(stats, row / kLanes * kLanes);
+    return writer.in_turn(row, LogSoftmax{rows.row(row), lse.minus(row)});
+  });
 }
 
 template <class S>
@@ -98,20 +104,11 @@ template <class S>
 LOGLOSS_NOINLINE void softmax_in_turn(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
-  BatchStats<T> stats(batch.rows);
-  RowSweeps<S, true> sweeps(rows, batch.second_sweep);
   SoftmaxScale<T> scale;
-  const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
-  write_rows_in_turn(
-      batch.rows, [&](int row) { stats.set(row, sweeps.row_stats(row, NoRowTerm{})); },
-      [&](int row, const auto& write) {
-        stats.set(row, sweeps.row_stats_beside(row, write));
-        return true;
-      },
-      [&](int row) {
-        scale.set_group(stats, row / kLanes * kLanes, Vec<double>(1.0));
-        return writer.softmax_in_turn(row, stats, scale);
-      });
+  sweep_and_write_in_turn<true>(batch, rows, [&](const BatchStats<T>& stats, const RowWriter<S>& writer, int row) {
+    scale.set_group(stats, row / kLanes * kLanes, Vec<double>(1.0));
+    return writer.softmax_in_turn(row, stats, scale);
+  });
 }
 
 template <class S>
