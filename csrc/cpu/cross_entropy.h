@@ -24,22 +24,19 @@ class CrossEntropyKernel {
         stats_(batch.rows, typename BatchStats<T>::Unset{}) {}
 
   void run() {
-    const bool in_turn = kWrittenInTurn<S> && batch_.second_sweep.in_turn;
-    if (in_turn) {
-      if constexpr (kWrittenInTurn<S>) sweep_and_write_grad_in_turn();
-    } else {
-      for_each_group(batch_.rows, [&](int first) { sweep(first); });
-      prepare();
-      for_each_group(batch_.rows, [&](int first) { set_log_rest(first); });
+    if constexpr (kWrittenInTurn<S>) {
+      if (batch_.second_sweep.in_turn) return run_in_turn();
     }
-    if (batch_.loss) write_loss();
-    if (batch_.hit) write_hit();
-    if (batch_.grad && !in_turn) write_grad();
+    for_each_group(batch_.rows, [&](int first) { sweep(first); });
+    prepare();
+    for_each_group(batch_.rows, [&](int first) { set_log_rest(first); });
+    write_values();
+    if (batch_.grad) write_grad();
   }
 
  private:
-  // Gradients of long rows, of which nothing is asked but their softmax and their targets.
-  void sweep_and_write_grad_in_turn() {
+  // Of long plain rows with gradients.
+  void run_in_turn() {
     for_each_group(batch_.rows, [&](int first) { stats_.clear_group(first); });
     prepare();
     SoftmaxScale<T> scale;
@@ -62,6 +59,12 @@ class CrossEntropyKernel {
           return writer.softmax_in_turn(row, stats_, scale, target_.ignored(row));
         });
     write_grad_at_targets(target_grad);
+    write_values();
+  }
+
+  void write_values() {
+    if (batch_.loss) write_loss();
+    if (batch_.hit) write_hit();
   }
 
   void set_log_rest(int first) { log_rest_.set_group(first, stats_.rounded_log_rest(first)); }

@@ -40,10 +40,8 @@ LOGLOSS_INLINE void for_each_group(int n, Group group, Any any) {
 // f(0), f(1), ..., f(kTimes - 1), spelt out.
 template <int kTimes, class F>
 LOGLOSS_INLINE void repeat(F f) {
-  if constexpr (kTimes > 0) {
-    repeat<kTimes - 1>(f);
-    f(kTimes - 1);
-  }
+  if constexpr (kTimes > 1) repeat<kTimes - 1>(f);
+  f(kTimes - 1);
 }
 
 // Asks memory for what a group will read some groups later. kl_div of 16 M floats takes 11.7, 10.6, 10.4, 11.6 and 12.3

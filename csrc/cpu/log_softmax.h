@@ -56,25 +56,25 @@ class LseOfRows {
   PerRow<T> high_, low_;
 };
 
-// y = x - c of long rows.
+// y = x - c, of one row.
+template <class S>
+struct LogSoftmaxOfRow {
+  const S* x;
+  MinusPair<compute_t<S>> minus_lse;
+  template <class Lanes>
+  LOGLOSS_INLINE Vec<compute_t<S>> operator()(std::int64_t j, Lanes lanes) const {
+    return minus_lse(load(x + j, lanes, compute_t<S>(0)));
+  }
+};
+
 template <class S>
 LOGLOSS_NOINLINE void log_softmax_in_turn(const SoftmaxBatch& batch) {
   using T = compute_t<S>;
-  struct LogSoftmax {
-    const S* x;
-    MinusPair<T> minus_lse;
-    LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, AllLanes lanes) const {
-      return minus_lse(load(x + j, lanes, T(0)));
-    }
-    LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, FirstLanes lanes) const {
-      return minus_lse(load(x + j, lanes, T(0)));
-    }
-  };
   const BatchRows<S> rows(batch.input, batch.rows, batch.classes, 1);
   LseOfRows<T> lse;
   sweep_and_write_in_turn<false>(batch, rows, [&](const BatchStats<T>& stats, const RowWriter<S>& writer, int row) {
     lse.set_group(stats, row / kLanes * kLanes);
-    return writer.in_turn(row, LogSoftmax{rows.row(row), lse.minus(row)});
+    return writer.in_turn(row, LogSoftmaxOfRow<S>{rows.row(row), lse.minus(row)});
   });
 }
 

@@ -155,15 +155,13 @@ struct KeptExponentials {
   }
 };
 
-// And something beside it: `write`(j), once for each vector of the row.
+// The same, while another row is written: write(j) for every vector of the row that is swept.
 template <class Keep, class Write>
-struct KeptBeside {
-  Keep keep;
+struct KeptBeside : Keep {
   Write write;
-  std::int64_t ahead;
   template <class T, class Lanes>
   LOGLOSS_INLINE void operator()(std::int64_t j, Lanes lanes, Vec<T> m1) const {
-    keep(j, lanes, m1);
+    Keep::operator()(j, lanes, m1);
     write(j);
   }
 };

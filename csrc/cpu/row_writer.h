@@ -32,11 +32,8 @@ class RowInTurn {
     const FirstLanes last{static_cast<int>(n_ - i)};
     if (last.n > 0) store(y_ + i, last, f_(i, last));
   }
-  void write() const {
-    begin();
-    for (std::int64_t j = 0; j < n_; j += kLanes) (*this)(j);
-    end();
-  }
+  // The whole row, beside none.
+  void write() const { write_vectors(y_, n_, true, f_); }
 
  private:
   S* y_;

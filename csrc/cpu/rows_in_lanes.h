@@ -283,7 +283,7 @@ class RowSweeps {
   RowStats row_stats_beside(int i, Write write) {
     const S* following = i + 1 < rows_.count() ? rows_.row(i + 1) : nullptr;
     const auto sweep = [&](auto keep) {
-      const KeptBeside<decltype(keep), Write> beside{keep, write, ahead_};
+      const KeptBeside<decltype(keep), Write> beside{keep, write};
       return LOGLOSS_LEVEL::row_stats(rows_.row(i), rows_.classes(), NoRowTerm{}, beside, &maxima_, following);
     };
     if constexpr (kKeeps) {
