@@ -27,6 +27,8 @@ LIMITS = ("limit: read", "limit: copy")
 _TOLERANCES = {"float64": 1e-12, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 # A peer this many times slower than the fastest one is not timed in the rounds; torch always is.
 _OUT_OF_THE_RACE = 2.5
+# For how many seconds a call is made before it is timed on several threads.
+_WARM_UP = 0.01
 # Shorter calls are repeated to fill this time: the clock itself takes a tenth of a microsecond.
 _SHORTEST_SAMPLE_MS = 0.05
 
@@ -154,6 +156,12 @@ def _milliseconds(call: Call, repeats: int = 1) -> float:
     return (time.perf_counter() - start) * 1e3 / repeats
 
 
+def _keep_calling(call: Call, seconds: float) -> None:
+    stop = time.perf_counter() + seconds
+    while time.perf_counter() < stop:
+        call()
+
+
 def _first_look(call: Call) -> float:
     """Return about how many milliseconds a call takes, a short one from the best of four."""
     first = _milliseconds(call)
@@ -177,7 +185,9 @@ def _interleave(
     calls: Mapping[str, Call], warm: Mapping[str, float], settings: Settings
 ) -> dict[str, list[float]]:
     """Time each call once per round until the time is spent; `warm` foretells how long it takes."""
-    # The threads of some runtimes spin for a while after a call and would disturb the next one.
+    # The threads of some runtimes spin for a while after a call and would disturb the next one. But
+    # a core that had nothing to do takes milliseconds to come back, on a virtual machine: after the
+    # pause each variant wakes its own threads.
     pause = 0.02 if machine.threads() > 1 else 0.0
     repeats = {name: max(1, int(_SHORTEST_SAMPLE_MS / warm[name])) for name in calls}
     order = list(calls)
@@ -194,6 +204,7 @@ def _interleave(
             for name in order:
                 if pause:
                     time.sleep(pause)
+                    _keep_calling(calls[name], _WARM_UP)
                 times[name].append(_milliseconds(calls[name], repeats[name]))
     finally:
         gc.enable()

@@ -22,12 +22,20 @@ inline constexpr int kMaxElements = 4096;
 inline constexpr std::int64_t kFewClasses = 32;
 
 // Rows of up to this many classes may lie side by side; longer ones are made contiguous first: on AVX-512 cross_entropy
-// of 8 x 256 x 64 x 64, axis 1, then takes 0.7 of the time, of 512 and 1000 classes the same, of 100 classes 1.1.
+// of 8 x 256 x 64 x 64, axis 1, then takes 0.7 of the time, of 512 and 1000 classes the same, of 100 classes 1.1. (On
+// Zen 5 1.04, 0.9 and 0.7 for 256, 512 and 1000 classes. Most of it is reading: 256 bytes in every 16 KiB come at a
+// third of the bandwidth, more rows at a time at a half.)
 inline constexpr std::int64_t kMostClassesSideBySide = 128;
 
 // Room at SecondSweep::kept: 16 vectors of floats more than it is asked for, from a multiple of a vector on.
 inline constexpr std::int64_t kKeptBeyond = 1024;
 inline constexpr std::int64_t kKeptAlignment = 64;
+
+// What a sweep asks memory for while it goes on: how many elements ahead, and whether into L1, or else into L2.
+struct Prefetch {
+  std::int64_t distance = 4096;
+  bool into_l1 = false;
+};
 
 // How a sweep over the rows of a batch prepares another one, which writes results as large as the input.
 struct SecondSweep {
@@ -40,10 +48,8 @@ struct SecondSweep {
   // The results do not fit into the caches, and do not replace their input. Where they lie side by side, each group and
   // the classes are whole cache lines then.
   bool past_caches = false;
-  // How many elements ahead of the first sweep memory is asked for, into L2. At 2048 x 32000 on AVX-512, 3072 to 8192
-  // are alike; 2048 take 3 % more time, and asking for L1 takes 5 to 10 %. Before a second sweep: what comes next,
-  // while the second one keeps the memory busy with stores.
-  std::int64_t ahead = 4096;
+  // Of the first sweep.
+  Prefetch prefetch;
   // The statistics of the rows, where the first sweep has been made; else null.
   const RowStats* stats = nullptr;
   // The classes that are written.
@@ -57,6 +63,7 @@ struct ChunkBatch {
   const void* x;
   std::int64_t n;
   RowStats* stats;
+  Prefetch prefetch;
 };
 
 // The chunks of one row: stats[0] becomes the statistic of the row, unless that takes another sweep.
@@ -195,6 +202,7 @@ struct ElementBatch {
   double grad_scale;  // factor of every gradient
   void* output;       // the function's values, or the losses (of the loss dtype); or null
   void* grad;         // or null; may be the input itself
+  bool past_caches;   // results of the storage type go past the caches: they begin with a line
   ElementSums* sums;  // of the losses in `output`, or null
   bool* in_domain;    // set to false by a probability outside [0, 1] or NaN, else left alone
 };

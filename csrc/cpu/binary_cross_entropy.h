@@ -37,7 +37,7 @@ LOGLOSS_NOINLINE void plain_bce_with_logits(const ElementBatch& batch) {
   using T = compute_t<S>;
   const S* input = static_cast<const S*>(batch.input);
   const S* target = static_cast<const S*>(batch.target);
-  S* grad = static_cast<S*>(batch.grad);
+  const Results<S> grad(batch.grad, batch);
   LossSink<T> sink(batch);
   const GradientScale<T> scale(batch);
   const auto body = [&]<class Form>(Form, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
@@ -65,7 +65,7 @@ LOGLOSS_NOINLINE void plain_bce_with_logits(const ElementBatch& batch) {
       const Vec<T> difference = select(positive, z[i] - q.high, q.high - z[i]);
       const Vec<T> rest = select(positive, Vec<T>(T(0)) - q.low, q.low);
       const std::int64_t k = j + i * kLanes;
-      store(grad + k, lanes, narrow<T>((widen(difference) + widen(rest)) * scale(k, lanes)));
+      grad.put(k, lanes, narrow<T>((widen(difference) + widen(rest)) * scale(k, lanes)));
     });
   };
   for_each_group(
@@ -91,7 +91,7 @@ LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
   const OptionalWeight<T> pos_weight{static_cast<const T*>(batch.pos_weight)};
   const S* input = static_cast<const S*>(batch.input);
   const S* target = static_cast<const S*>(batch.target);
-  S* grad = static_cast<S*>(batch.grad);
+  const Results<S> grad(batch.grad, batch);
   LossSink<T> sink(batch);
   const GradientScale<T> scale(batch);
   const auto body = [&]<class Form>(Form, std::int64_t first, auto lanes) LOGLOSS_INLINE_LAMBDA {
@@ -120,7 +120,7 @@ LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
       sink.put(j, lanes, narrow<T>(bce_with_logits_loss(k, magnitude, widen(l[i]))));
       if (!grad) return;
       const Wide gradient = bce_with_logits_gradient(k, widen(logistic[i].sigmoid_of_minus())) * scale(j, lanes);
-      store(grad + j, lanes, narrow<T>(select(positive, gradient, Wide(0.0) - gradient)));
+      grad.put(j, lanes, narrow<T>(select(positive, gradient, Wide(0.0) - gradient)));
     });
   };
   for_each_group(
@@ -239,7 +239,7 @@ class BinaryCrossEntropy {
       : x_(static_cast<const S*>(batch.input)),
         target_(static_cast<const S*>(batch.target)),
         weight_{static_cast<const T*>(batch.weight)},
-        grad_(static_cast<S*>(batch.grad)),
+        grad_(batch.grad, batch),
         sink_(batch),
         scale_(batch),
         compute_(batch.output || grad_) {}
@@ -308,13 +308,13 @@ class BinaryCrossEntropy {
   LOGLOSS_INLINE void put_gradient(std::int64_t j, Lanes lanes, Vec<T> p, Vec<T> y) {
     const Wide wide_p = widen(p);
     const Wide variance = max(Wide(kSmallestVariance), wide_p * (Wide(1.0) - wide_p));
-    store(grad_ + j, lanes, narrow<T>((wide_p - widen(y)) / variance * (weight_(j, lanes) * scale_(j, lanes))));
+    grad_.put(j, lanes, narrow<T>((wide_p - widen(y)) / variance * (weight_(j, lanes) * scale_(j, lanes))));
   }
 
   const S* x_;
   const S* target_;
   OptionalWeight<T> weight_;
-  S* grad_;
+  Results<S> grad_;
   LossSink<T> sink_;
   GradientScale<T> scale_;
   bool compute_;

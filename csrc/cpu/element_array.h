@@ -55,6 +55,8 @@ class ElementWindow {
   // `array` may be null: pointers are then null. Kernels see elements of type `as`.
   ElementWindow(const ElementArray* array, DType as, Use use);
 
+  // Whether parts lie in the array itself.
+  bool direct() const { return direct_; }
   // Makes elements [first, first + count) available; copies them in if they are to be read.
   void* open(std::int64_t first, int count);
   // Copies written elements back.

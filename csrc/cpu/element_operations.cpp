@@ -5,6 +5,7 @@
 #include <atomic>
 #include <vector>
 
+#include "cpu/caches.h"
 #include "cpu/dispatch.h"
 #include "cpu/operations.h"
 
@@ -21,7 +22,8 @@ struct Worker {
         grad_output(task.grad_output, compute_dtype(task.dtype), ElementWindow::Use::read),
         output(task.output, task.dtype, ElementWindow::Use::write),
         loss(task.loss, loss_dtype(task.dtype), ElementWindow::Use::write),
-        grad(task.grad, task.dtype, ElementWindow::Use::write) {}
+        grad(task.grad, task.dtype, ElementWindow::Use::write),
+        past_caches(goes_past_caches(task)) {}
 
   ElementBatch open(std::int64_t first, int n) {
     ElementBatch batch{};
@@ -34,6 +36,7 @@ struct Worker {
     void* const losses = loss.open(first, n);
     batch.output = losses ? losses : output.open(first, n);
     batch.grad = grad.open(first, n);
+    batch.past_caches = past_caches;
     return batch;
   }
   void close() {
@@ -42,7 +45,16 @@ struct Worker {
     grad.close();
   }
 
+  // Results that the caches do not hold, where batches of them are whole lines.
+  bool goes_past_caches(const ElementTask& task) const {
+    const ElementArray* result = task.output ? task.output : task.grad;
+    if (!result || !(task.output ? output : grad).direct() || result->data == task.input->data) return false;
+    return result->size() * item_size(task.dtype) > kMostInCaches &&
+           reinterpret_cast<std::uintptr_t>(result->data) % kCacheLine == 0;
+  }
+
   ElementWindow input, target, weight, pos_weight, grad_output, output, loss, grad;
+  bool past_caches;
   ExactSum sum;
   bool in_domain = true;
 };

@@ -54,6 +54,27 @@ LOGLOSS_INLINE void ask_ahead(const S* group) {
   for (int line = 0; line < kBytes; line += kLine) __builtin_prefetch(from + line);
 }
 
+// Where results as large as the input go: past the caches, in whole vectors of lines, or else asked for ahead.
+template <class S>
+class Results {
+ public:
+  LOGLOSS_INLINE Results(void* y, const ElementBatch& batch)
+      : y_(static_cast<S*>(y)), past_caches_(batch.past_caches) {}
+  LOGLOSS_INLINE explicit operator bool() const { return y_; }
+  template <class Lanes>
+  LOGLOSS_INLINE void put(std::int64_t j, Lanes lanes, Vec<compute_t<S>> value) const {
+    if constexpr (std::is_same_v<Lanes, AllLanes>) {
+      if (past_caches_) return stream(y_ + j, value);
+      ask_to_write_ahead(y_ + j);
+    }
+    store(y_ + j, lanes, value);
+  }
+
+ private:
+  S* y_;
+  bool past_caches_;
+};
+
 // Whether all patterns of a group, as unsigned integers, lie in [first, last].
 template <class T>
 class PatternRange {

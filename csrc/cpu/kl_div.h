@@ -105,14 +105,14 @@ void kl_div(const ElementBatch& batch) {
   using T = compute_t<S>;
   const S* input = static_cast<const S*>(batch.input);
   const S* target = static_cast<const S*>(batch.target);
-  S* grad = static_cast<S*>(batch.grad);
+  const Results<S> grad(batch.grad, batch);
   LossSink<T> sink(batch);
   const GradientScale<T> scale(batch);
   const bool want_loss = batch.output;
   const auto put_gradient = [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
     const Vec<T> t = load(target + j, lanes, T(0));
     const Vec<double> p = widen(kLogTarget ? exp(t) : t);
-    store(grad + j, lanes, narrow<T>((Vec<double>(0.0) - p) * scale(j, lanes)));
+    grad.put(j, lanes, narrow<T>((Vec<double>(0.0) - p) * scale(j, lanes)));
   };
   const auto group = [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
     ask_ahead(target + j);

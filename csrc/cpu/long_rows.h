@@ -11,7 +11,7 @@ template <class S>
 void sweep_chunk_alone(const ChunkBatch& chunk) {
   BlockMaxima<S> maxima;
   *chunk.stats = sweep_chunk<false>(static_cast<const S*>(chunk.x), chunk.n, compute_t<S>(0), NoRowTerm{},
-                                    NothingKept{SecondSweep{}.ahead}, 0, &maxima, static_cast<const S*>(nullptr), 0);
+                                    NothingKept{chunk.prefetch}, 0, &maxima, static_cast<const S*>(nullptr), 0);
 }
 
 template <class S>

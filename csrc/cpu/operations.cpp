@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/caches.h"
 #include "cpu/dispatch.h"
 
 namespace logloss {
@@ -27,7 +28,8 @@ class Batches {
   // SecondSweep.
   Batches(const RowArray& input, const RowArray* output, bool may_cut_rows, bool in_turn = false)
       : input_(input), rows_(input.rows()), per_batch_(rows_per_batch(input)) {
-    if (in_turn) per_batch_ = std::max(per_batch_, rows_per_batch_in_turn());
+    // Where nothing is written, or rows are written in turn, a batch need not stay in L2.
+    if (in_turn || (!output && input.direct())) per_batch_ = std::max(per_batch_, rows_per_long_batch());
     const int to_line = rows_to_line(output && !output->direct() ? *output : input);
     if (to_line > 0 && to_line < per_batch_ && per_batch_ < rows_) before_first_ = per_batch_ - to_line;
     workers_ = workers_for(batches(), rows_ * input.classes);
@@ -69,8 +71,10 @@ class Batches {
   // From this many rows for each thread on, whole rows keep all threads busy.
   static constexpr std::int64_t kRowsPerThread = 4;
 
-  // The last row of a batch has none to be written beside: batches are long where they are many.
-  int rows_per_batch_in_turn() const {
+  // The first row of a batch has none whose sweep takes its maxima, the last one none to be written beside, and rows
+  // are finished 16 at a time: batches are long where they are many. (cross_entropy of 2048 x 32000 on Zen 5, one
+  // thread: 0.96 of the time that batches of 2 rows take.)
+  int rows_per_long_batch() const {
     constexpr std::int64_t kMostRows = 16, kBatchesPerThread = 8;
     return static_cast<int>(std::min(rows_ / (kBatchesPerThread * get_num_threads()), kMostRows));
   }
@@ -87,7 +91,8 @@ class Batches {
       void* row;
       input_.addresses(item / chunks(), 1, &row);
       table.sweep_chunk[input_.dtype]({static_cast<char*>(row) + start * item_size(input_.dtype),
-                                       std::min(input_.classes - start, kChunkElements), &stats_[item]});
+                                       std::min(input_.classes - start, kChunkElements), &stats_[item],
+                                       prefetch_of_sweeps()});
     });
     bool joined = true;
     for (std::int64_t row = 0; finished && joined && row < rows_; ++row) {
@@ -107,35 +112,34 @@ class Batches {
   std::vector<RowStats> stats_;  // of each chunk, and then of each row where its first chunk was
 };
 
-// Whether results of the size of `input` go past the caches. Half of the 32 MiB that a core reaches; virtual machines
-// report the sum over all cores. 2048 x 32000 on AVX-512, one thread: log_softmax 28.4 ms with plain stores, 24.4 past
-// the caches, a copy 18.
+// Whether results of the size of `input` go past the caches.
 bool goes_past_caches(const RowArray& input, const RowArray* output) {
-  constexpr std::int64_t kMostInCaches = 16 * 1024 * 1024;
   // Rows that begin and end within a line write it in two parts, which only longer ones make up for. Softmax on
   // AVX-512, one thread, with plain stores and past the caches: of 8192 x 1000 5.1 and 4.2 ms (rows of half a line
   // more: 4.7), of 65536 x 128 6.2 and 5.5 in whole lines, but 12.6 in parts.
-  constexpr std::int64_t kLine = 64, kShortestStream = 3 * 1024, kShortestStreamOfLines = 512;
+  constexpr std::int64_t kShortestStream = 3 * 1024, kShortestStreamOfLines = 512;
 
   const std::int64_t row_bytes = input.classes * item_size(input.dtype);
   if (!output || output->data == input.data || input.rows() * row_bytes <= kMostInCaches) return false;
   // Rows that are neighbours are written in whole lines where there are any.
   if (!output->direct())
     return output->row_dims > 0 && output->stride[output->row_dims - 1] == item_size(output->dtype);
-  bool whole_lines = reinterpret_cast<std::uintptr_t>(output->data) % kLine == 0 && row_bytes % kLine == 0;
-  for (int i = 0; i < output->row_dims; ++i) whole_lines = whole_lines && output->stride[i] % kLine == 0;
+  bool whole_lines = reinterpret_cast<std::uintptr_t>(output->data) % kCacheLine == 0 && row_bytes % kCacheLine == 0;
+  for (int i = 0; i < output->row_dims; ++i) whole_lines = whole_lines && output->stride[i] % kCacheLine == 0;
   return row_bytes >= (whole_lines ? kShortestStreamOfLines : kShortestStream);
 }
 
-// Whether each row is written while the next one is swept; takes_exponentials: as run_softmax. On Emerald Rapids, one
-// thread, to the time of row after row: log_softmax of 2048 x 32000 0.82, 512 x 128256 0.82, 16384 x 4096 0.9, softmax
-// of 2048 x 32000 0.9, gradients of cross_entropy 0.9 to 1.0; float64 0.8 and 0.9; 16-bit results, which memory does
-// not wait for, 1.0 to 1.1.
+// Whether each row is written while the next one is swept; takes_exponentials: as run_softmax. One thread, to the time
+// of row after row: log_softmax of 2048 x 32000 0.82 on Emerald Rapids and 0.75 on Zen 5, of 512 x 128256 0.82 and 0.8,
+// of 16384 x 4096 0.9 and 0.77, of 32768 x 2048 0.83 (Zen 5); softmax of 2048 x 32000 0.9 and 0.81, gradients of
+// cross_entropy 0.9 to 1.0 and 0.77; float64 0.8 and 0.9 (Emerald Rapids). 16-bit results, which memory does not wait
+// for: 1.0 to 1.1.
 bool written_in_turn(const RowArray& input, const RowArray* output, bool takes_exponentials) {
-  // Each row is prepared alone, which shorter ones do not make up for (softmax of 16384 x 4096: 1.1); of longer ones L2
-  // does not hold two with what is kept of them (512 x 128256: 1.03, gradient of cross_entropy 1.2).
-  const std::int64_t shortest = takes_exponentials ? 6000 : 4096;
-  const std::int64_t most_bytes = (takes_exponentials ? 256 : 512) * 1024;
+  // Each row is prepared alone, which shorter ones do not make up for (softmax of 16384 x 4096: 1.1 and 0.85).
+  const std::int64_t shortest = takes_exponentials ? 6000 : 2048;
+  // L2 is to hold two rows, and beside what is kept of them as much again (softmax of 512 x 128256 on Emerald Rapids:
+  // 1.03, gradient of cross_entropy 1.2; of 1024 x 32000 float64 on Zen 5: 1.27).
+  const std::int64_t most_bytes = l2_bytes() / (takes_exponentials ? 8 : 2);
   return goes_past_caches(input, output) && input.direct() && output->direct() && item_size(input.dtype) >= 4 &&
          input.classes >= shortest && input.classes * item_size(input.dtype) <= most_bytes;
 }
@@ -173,6 +177,7 @@ class SecondSweeps {
   // `output`: the rows of the batch.
   SecondSweep of(const Part& part, const OpenRows& output) {
     SecondSweep sweep;
+    sweep.prefetch = prefetch_of_sweeps();
     sweep.past_caches = output.past_caches;
     sweep.stats = batches_.stats(part.first);
     sweep.begin = part.begin;
@@ -187,7 +192,8 @@ class SecondSweeps {
     const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(kept.get());
     sweep.kept = kept.get() + (place * kKeptAlignment - start) % kPage;
     sweep.in_turn = in_turn_;
-    if (!in_turn_) sweep.ahead = std::min(batch_elements_, kMostAhead);
+    // What comes next, while the second sweep keeps the memory busy with stores.
+    if (!in_turn_ && !sweep.prefetch.into_l1) sweep.prefetch.distance = std::min(batch_elements_, kMostAhead);
     return sweep;
   }
 
@@ -203,7 +209,8 @@ class SecondSweeps {
   static constexpr std::int64_t kMostKeptBytes = 1024 * 1024;
 
   // More would push what is kept out of L2 (gradient of 512 x 128256 on Emerald Rapids, one thread: with the whole next
-  // row asked for 63 ms, with 2048 to 32768 elements 46 to 49; shorter batches do not care).
+  // row asked for 63 ms, with 2048 to 32768 elements 46 to 49; shorter batches do not care. On Zen 5 32768 into L1 take
+  // 3 to 5 % more than 4096.)
   static constexpr std::int64_t kMostAhead = 32768;
 
   static constexpr std::uintptr_t kPage = 4096;  // what of an address a waiting load is compared by

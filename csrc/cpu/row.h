@@ -20,7 +20,29 @@ inline constexpr std::int64_t kChunk = kChunkElements;  // elements between two 
 template <class T>
 inline constexpr T kInfinity = T(__builtin_inf());
 
+LOGLOSS_INLINE void prefetch_into_l1(const void* p) { __builtin_prefetch(p, 0, 3); }
 LOGLOSS_INLINE void prefetch_into_l2(const void* p) { __builtin_prefetch(p, 0, 2); }
+LOGLOSS_INLINE void prefetch_for_writing(const void* p) { __builtin_prefetch(p, 1, 3); }
+
+// Results that do not go past the caches are asked for so many bytes ahead, or else each store waits for its line. On
+// Zen 5, one thread: log_softmax of 200000 x 100 takes 10.4 ms without, 8.9, 8.5 and 8.7 with 2, 4 and 16 KiB.
+inline constexpr int kWriteAheadBytes = 4096;
+template <class S>
+LOGLOSS_INLINE void ask_to_write_ahead(const S* y) {
+  prefetch_for_writing(reinterpret_cast<const char*>(y) + kWriteAheadBytes);
+}
+
+// Asks for the lines of what comes `prefetch.distance` elements after the tile at x.
+template <class S>
+LOGLOSS_INLINE void prefetch_tile(const S* x, const Prefetch& prefetch) {
+  constexpr int kLine = 64, kBytes = kTile * static_cast<int>(sizeof(S));
+  const char* from = reinterpret_cast<const char*>(x + prefetch.distance);
+  if (prefetch.into_l1) {
+    for (int line = 0; line < kBytes; line += kLine) prefetch_into_l1(from + line);
+  } else {
+    for (int line = 0; line < kBytes; line += kLine) prefetch_into_l2(from + line);
+  }
+}
 
 // f(j, lanes) for every vector of a row: j is the first element, lanes says how many there are.
 template <class F>
@@ -49,7 +71,12 @@ LOGLOSS_INLINE void write_vectors(S* y, std::int64_t n, bool past_caches, F f) {
   }
   for (; j + kLanes <= n; j += kLanes) {
     const auto value = f(j, AllLanes{});
-    past_caches ? stream(y + j, value) : store(y + j, value);
+    if (past_caches) {
+      stream(y + j, value);
+    } else {
+      ask_to_write_ahead(y + j);
+      store(y + j, value);
+    }
   }
   if (j < n) store(y + j, FirstLanes{static_cast<int>(n - j)}, f(j, FirstLanes{static_cast<int>(n - j)}));
 }

@@ -3,14 +3,10 @@
 
 #include <algorithm>
 
+#include "cpu/caches.h"
 #include "cpu/dispatch.h"
 
 namespace logloss {
-namespace {
-
-constexpr std::int64_t kLine = 64;  // bytes of a cache line
-
-}  // namespace
 
 std::int64_t RowArray::rows() const {
   std::int64_t product = 1;
@@ -103,7 +99,7 @@ bool RowWindow::usable_side_by_side(bool* at_lines) const {
   constexpr std::int64_t kPage = 4096;
   const std::int64_t item = item_size(array_->dtype);
   if (array_->classes > kFewClasses || !array_->readable_in_place() || count_ % kRowsSideBySide != 0) return false;
-  const bool half_lines = kRowsSideBySide * item < kLine;
+  const bool half_lines = kRowsSideBySide * item < kCacheLine;
   if (half_lines && (past_caches_ || array_->class_stride % kPage == 0)) return false;
   std::uintptr_t beyond_lines = static_cast<std::uintptr_t>(array_->class_stride);
   for (int group = 0; group < count_; group += kRowsSideBySide) {
@@ -111,7 +107,7 @@ bool RowWindow::usable_side_by_side(bool* at_lines) const {
     if (end_of_run(addresses_, group, end, item) != end) return false;
     beyond_lines |= reinterpret_cast<std::uintptr_t>(addresses_[group]);
   }
-  *at_lines = beyond_lines % kLine == 0;
+  *at_lines = beyond_lines % kCacheLine == 0;
   return *at_lines || array_->class_stride % kPage != 0;
 }
 
@@ -121,11 +117,11 @@ void RowWindow::place_copies() {
   const bool side_by_side = layout_ == Layout::side_by_side;
   // Contiguous rows: an odd number of lines each, so that none shares one, and those of a column fall into all sets of
   // a cache. (2 x 1000 x 64 x 64, float32, on Emerald Rapids: copying takes 0.8 of the time.)
-  const std::int64_t pitch = side_by_side ? row_bytes : ((row_bytes + kLine - 1) / kLine | 1) * kLine;
+  const std::int64_t pitch = side_by_side ? row_bytes : ((row_bytes + kCacheLine - 1) / kCacheLine | 1) * kCacheLine;
   places_ = side_by_side ? (count_ + kRowsSideBySide - 1) / kRowsSideBySide * kRowsSideBySide : count_;
-  buffer_.resize(static_cast<std::size_t>(places_ * pitch + kLine));
-  const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(buffer_.data()) % kLine;
-  char* const window = buffer_.data() + (kLine - static_cast<std::int64_t>(beyond)) % kLine;
+  buffer_.resize(static_cast<std::size_t>(places_ * pitch + kCacheLine));
+  const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(buffer_.data()) % kCacheLine;
+  char* const window = buffer_.data() + (kCacheLine - static_cast<std::int64_t>(beyond)) % kCacheLine;
   for (int row = 0; row < places_; ++row) {
     const int in_group = side_by_side ? row % kRowsSideBySide : 0;
     copies_[row] = window + (row - in_group) * pitch + in_group * item;
@@ -142,7 +138,7 @@ int rows_per_batch(const RowArray& array) {
   constexpr std::int64_t kBatchBytes = 256 * 1024;
   const std::int64_t row_bytes = std::max<std::int64_t>(array.classes * item_size(array.dtype), 1);
   if (array.direct()) return static_cast<int>(std::clamp<std::int64_t>(kBatchBytes / row_bytes, 1, kMaxRows));
-  const std::int64_t line = std::max<std::int64_t>(kLine / item_size(array.dtype), kRowsSideBySide);
+  const std::int64_t line = std::max<std::int64_t>(kCacheLine / item_size(array.dtype), kRowsSideBySide);
   return static_cast<int>(std::clamp<std::int64_t>(kBatchBytes / row_bytes, line, kMaxRows) / line * line);
 }
 
@@ -151,8 +147,8 @@ int rows_to_line(const RowArray& array) {
   const std::int64_t item = item_size(array.dtype);
   const int last = array.row_dims - 1;
   if (array.direct() || last < 0 || array.stride[last] != item || array.shape[last] < kFewestNeighbours) return 0;
-  const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(array.data) % kLine;
-  return static_cast<int>((kLine - static_cast<std::int64_t>(beyond)) % kLine / item);
+  const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(array.data) % kCacheLine;
+  return static_cast<int>((kCacheLine - static_cast<std::int64_t>(beyond)) % kCacheLine / item);
 }
 
 }  // namespace logloss

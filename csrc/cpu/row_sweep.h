@@ -96,7 +96,7 @@ struct UnitTerm {
   static constexpr bool kPresent = true, kUnit = true;
   LOGLOSS_INLINE Vec<T> operator()(std::int64_t, AllLanes) const { return Vec<T>(T(1)); }
   LOGLOSS_INLINE Vec<T> operator()(std::int64_t, FirstLanes lanes) const { return load(kOnes, lanes, T(0)); }
-  LOGLOSS_INLINE void prefetch(std::int64_t) const {}
+  LOGLOSS_INLINE void ask_ahead(std::int64_t, const Prefetch&) const {}
 
  private:
   static constexpr T kOnes[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -112,7 +112,9 @@ struct StoredTerm {
   LOGLOSS_INLINE Vec<Number> operator()(std::int64_t j, Lanes lanes) const {
     return load(v + j, lanes, Number(0));
   }
-  LOGLOSS_INLINE void prefetch(std::int64_t j) const { prefetch_into_l2(v + j); }
+  LOGLOSS_INLINE void ask_ahead(std::int64_t tile, const Prefetch& prefetch) const {
+    prefetch_tile(v + tile, prefetch);
+  }
 };
 
 // v_j = weight_j (scale p_j + offset): class probabilities p, weighted or smoothed.
@@ -132,14 +134,16 @@ struct ProbabilityTerm {
     const auto weighted = [&](Vec<T> weights) LOGLOSS_INLINE_LAMBDA { return smoothed * widen(weights); };
     return weight ? weighted(load(weight + j, lanes, T(0))) : weighted(UnitTerm<T>{}(j, lanes));
   }
-  LOGLOSS_INLINE void prefetch(std::int64_t j) const { prefetch_into_l2(probs + j); }
+  LOGLOSS_INLINE void ask_ahead(std::int64_t tile, const Prefetch& prefetch) const {
+    prefetch_tile(probs + tile, prefetch);
+  }
 };
 
 // What a second sweep takes over from the first: e^r - 1 of every element, the costly part of its exponential. It does
 // not depend on the reference, so the bits are those of a new computation.
 
 struct NothingKept {
-  std::int64_t ahead;
+  Prefetch prefetch;
   template <class T, class Lanes>
   LOGLOSS_INLINE void operator()(std::int64_t, Lanes, Vec<T>) const {}
 };
@@ -148,7 +152,7 @@ struct NothingKept {
 template <class T>
 struct KeptExponentials {
   T* m1;
-  std::int64_t ahead;
+  Prefetch prefetch;
   template <class Lanes>
   LOGLOSS_INLINE void operator()(std::int64_t j, Lanes, Vec<T> value) const {
     store(m1 + j, value);
@@ -364,9 +368,9 @@ class ChunkSweep {
       add_tile_of_terms(tile, holds_max, block);
     } else {
       Terms slot[8];
+      prefetch_tile(x_ + tile, keep_.prefetch);
       for_each_slot([&](int s) LOGLOSS_INLINE_LAMBDA {
         const std::int64_t j = tile + s * kLanes;
-        prefetch_into_l2(x_ + j + keep_.ahead);
         slot[s] = terms_of(block->exp, block->anchor, load(x_ + j), j, AllLanes{});
       });
       if (holds_max) {
@@ -378,10 +382,10 @@ class ChunkSweep {
   }
 
   LOGLOSS_INLINE void add_tile_of_terms(std::int64_t tile, bool holds_max, Block* block) const {
+    prefetch_tile(x_ + tile, keep_.prefetch);
+    term_.ask_ahead(offset_ + tile, keep_.prefetch);
     Terms sum = tree_of_slots([&](int s) LOGLOSS_INLINE_LAMBDA {
       const std::int64_t j = tile + s * kLanes;
-      prefetch_into_l2(x_ + j + keep_.ahead);
-      term_.prefetch(offset_ + j + keep_.ahead);
       const Vec<T> value = load(x_ + j);
       Terms terms = terms_of(block->exp, block->anchor, value, j, AllLanes{});
       if (holds_max) leave_out_max(value, block, &terms);
@@ -424,10 +428,10 @@ class ChunkSweep {
 
   LOGLOSS_INLINE void add_last_tile(std::int64_t tile, std::int64_t end, bool holds_max, Block* block) const {
     Terms slot[8];
+    prefetch_tile(x_ + tile, keep_.prefetch);
     fill_tile(
         tile, end,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-          prefetch_into_l2(x_ + j + keep_.ahead);
           const Vec<T> value = load(x_ + j, lanes, -kInfinity<T>);
           Terms terms = terms_of(block->exp, block->anchor, value, j, lanes);
           if (holds_max) leave_out_max(value, block, &terms);

@@ -191,7 +191,12 @@ class RowWriter {
  private:
   LOGLOSS_INLINE void write_column(int first, std::int64_t c, Vec<T> value) const {
     S* y = output(first) + c * output_stride_;
-    second_.past_caches ? stream(y, value) : store(y, value);
+    if (second_.past_caches) {
+      stream(y, value);
+    } else {
+      prefetch_for_writing(y + kRowsAhead);
+      store(y, value);
+    }
   }
   S* output(int row) const { return static_cast<S*>(output_[row]); }
   std::int64_t columns() const {

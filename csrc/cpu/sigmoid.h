@@ -13,7 +13,7 @@ template <class S, class Function>
 LOGLOSS_INLINE void map_logits(const ElementBatch& batch, Function function) {
   using T = compute_t<S>;
   const S* x = static_cast<const S*>(batch.input);
-  S* y = static_cast<S*>(batch.output);
+  const Results<S> y(batch.output, batch);
   const auto body = [&]<class Form>(Form, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
     Vec<T> value[Form::kVectors];
     Logistic<T> logistic[Form::kVectors];
@@ -22,7 +22,7 @@ LOGLOSS_INLINE void map_logits(const ElementBatch& batch, Function function) {
       logistic[i] = logistic_of<Form>(value[i]);
     });
     repeat<Form::kVectors>(
-        [&](int i) LOGLOSS_INLINE_LAMBDA { store(y + j + i * kLanes, lanes, function(value[i], logistic[i])); });
+        [&](int i) LOGLOSS_INLINE_LAMBDA { y.put(j + i * kLanes, lanes, function(value[i], logistic[i])); });
   };
   for_each_group(
       batch.n,
@@ -59,7 +59,7 @@ template <class S, class Derivative>
 LOGLOSS_INLINE void write_gradient(const ElementBatch& batch, Derivative derivative) {
   using T = compute_t<S>;
   const S* x = static_cast<const S*>(batch.input);
-  S* grad = static_cast<S*>(batch.grad);
+  const Results<S> grad(batch.grad, batch);
   const GradientScale<T> scale(batch);
   const auto body = [&]<class Form>(Form, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
     Vec<T> value[Form::kVectors];
@@ -71,7 +71,7 @@ LOGLOSS_INLINE void write_gradient(const ElementBatch& batch, Derivative derivat
     repeat<Form::kVectors>([&](int i) LOGLOSS_INLINE_LAMBDA {
       const Vec<double> q = widen(logistic[i].sigmoid_of_minus());
       const std::int64_t k = j + i * kLanes;
-      store(grad + k, lanes, narrow<T>(derivative(value[i], q) * scale(k, lanes)));
+      grad.put(k, lanes, narrow<T>(derivative(value[i], q) * scale(k, lanes)));
     });
   };
   for_each_group(
