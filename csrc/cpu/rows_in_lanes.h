@@ -152,22 +152,41 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
     const S* x = rows.row[i];
     const ScaledExp<float> exp{Vec<float>(exponent.lane[i])};
     const Vec<float> excluded(max.lane[i]);
+    const S* const later = x + rows.step * kRowsAhead;
     const auto keep_row = keep(i);
     int equal = 0;
-    const auto term = [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-      prefetch_into_l2(x + j + rows.step * kRowsAhead);
-      const Vec<float> value = load(x + j, lanes, -kInfinity<float>);
+    const auto term = [&](Vec<float> value, const ScaledExp<float>::Parts& parts) LOGLOSS_INLINE_LAMBDA {
       const auto is_max = value == excluded;
       equal += count(is_max);
-      const auto parts = exp.parts(value);
-      keep_row(j, lanes, parts.m1);
       return OneTerm<float>{clear(is_max, exp.value(parts))};
     };
     OneTerm<float> slot[8];
     if constexpr (kWholeTile) {
-      LOGLOSS_UNROLL for (int s = 0; s < 8; ++s) slot[s] = term(s * kLanes, AllLanes{});
+      constexpr int kCount = kVectorsTogether<float>;
+      LOGLOSS_UNROLL for (int first = 0; first < 8; first += kCount) {
+        Vec<float> value[kCount];
+        ScaledExp<float>::Parts parts[kCount];
+        LOGLOSS_UNROLL for (int s = 0; s < kCount; ++s) {
+          prefetch_into_l2(later + (first + s) * kLanes);
+          value[s] = load(x + (first + s) * kLanes);
+        }
+        exp.parts(value, parts);
+        LOGLOSS_UNROLL for (int s = 0; s < kCount; ++s) {
+          keep_row((first + s) * kLanes, AllLanes{}, parts[s].m1);
+          slot[first + s] = term(value[s], parts[s]);
+        }
+      }
     } else {
-      fill_tile(0, classes, term, slot);
+      fill_tile(
+          0, classes,
+          [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+            prefetch_into_l2(later + j);
+            const Vec<float> value = load(x + j, lanes, -kInfinity<float>);
+            const auto parts = exp.parts(value);
+            keep_row(j, lanes, parts.m1);
+            return term(value, parts);
+          },
+          slot);
     }
     rest.lane[i] = reduce_add(widen(tree_sum(slot).value));
     ties.lane[i] = static_cast<float>(equal);

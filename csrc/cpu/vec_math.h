@@ -123,6 +123,15 @@ LOGLOSS_INLINE Vec<T> horner(Vec<T> x, const T (&c)[kTerms]) {
   return sum;
 }
 
+// The same of several x, each step for all of them.
+template <class T, int kCount, int kTerms>
+LOGLOSS_INLINE void horner(const Vec<T> (&x)[kCount], const T (&c)[kTerms], Vec<T> (&sum)[kCount]) {
+  LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) sum[i] = Vec<T>(c[kTerms - 1]);
+  LOGLOSS_UNROLL for (int term = kTerms - 2; term >= 0; --term) {
+    LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) sum[i] = fma(sum[i], x[i], Vec<T>(c[term]));
+  }
+}
+
 // The same in powers of x^2, even and odd terms apart: two chains of half the length.
 template <class T, int kTerms>
 LOGLOSS_INLINE Vec<T> even_odd_horner(Vec<T> x, Vec<T> square, const T (&c)[kTerms]) {
@@ -239,6 +248,20 @@ class ScaledExp {
     x = max(lowest_, x);
     const Power power = nearest_power(x);
     return {power.scale, exp_m1_by<Series>(minus_multiple_of_ln2(x, power.n))};
+  }
+  // The same of several vectors, each step for all of them.
+  template <int kCount>
+  LOGLOSS_INLINE void parts(const Vec<T> (&x)[kCount], Parts (&e)[kCount]) const {
+    using E = ExpConstants<T>;
+    Vec<T> r[kCount], q[kCount];
+    LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) r[i] = max(lowest_, x[i]);
+    LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) {
+      const Power power = nearest_power(r[i]);
+      e[i].scale = power.scale;
+      r[i] = minus_multiple_of_ln2(r[i], power.n);
+    }
+    horner(r, E::q, q);
+    LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) e[i].m1 = fma(r[i] * r[i], q[i], r[i]);
   }
   static LOGLOSS_INLINE Vec<T> value(const Parts& e) { return fma(e.scale, e.m1, e.scale); }
   LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return value(parts(x)); }
