@@ -14,7 +14,8 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-inline constexpr int kGroup = 4;
+// Without fused multiply-adds, on a level of few registers, 3 (0.97 of the time for log_sigmoid).
+inline constexpr int kGroup = kFusedMultiplyAdd ? 4 : 3;
 inline constexpr int kGroupElements = kGroup * kLanes;
 
 // How a step is taken.
