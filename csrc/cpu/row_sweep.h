@@ -13,24 +13,10 @@ namespace logloss::LOGLOSS_LEVEL {
 // latencies of another: as many as there are registers for. (Rows of 4096 in L2 on Zen 5, cycles for 16 elements:
 // float32 one by one 7.6, 4 together 7.5, 8 together 7.1; float64 21.6, 19.3, 22.6; float32 on AVX2 one by one 14.2, 2
 // together 13.6.)
-#if defined(LOGLOSS_LEVEL_AVX512)
-inline constexpr int kRegistersTogether = 8;
-#else
-inline constexpr int kRegistersTogether = 4;
-#endif
+inline constexpr int kRegistersTogether = kRegisterCount / 4;
 template <class T>
 inline constexpr int kVectorsTogether =
     Vec<T>::kRegisters < kRegistersTogether ? kRegistersTogether / Vec<T>::kRegisters : 1;
-
-// The same address, of which the compiler does not know so: what lies there is loaded again, where it would hold it in
-// registers that others need (bfloat16 as above: 9.3 cycles, 8.0 so).
-template <class S>
-LOGLOSS_INLINE const S* loaded_again(const S* x) {
-#ifndef __CUDACC__
-  asm("" : "+r"(x));
-#endif
-  return x;
-}
 
 // The largest element in each lane of a tile.
 template <class S>

@@ -34,6 +34,16 @@ inline constexpr int kLanes = 16;
 // Whether each lane is a thread of its own (CUDA): what it holds, the others do not see.
 inline constexpr bool kLaneIsThread = sizeof(Native<float>::Reg) == sizeof(float);
 
+// The same address, of which the compiler does not know so: what lies there is loaded again, where it would hold it in
+// registers that others need (cross_entropy of bfloat16 rows of 4096 on AVX-512: 9.3 cycles for 16 elements, 8.0 so).
+template <class S>
+LOGLOSS_INLINE const S* loaded_again(const S* x) {
+#ifndef __CUDACC__
+  asm("" : "+r"(x));
+#endif
+  return x;
+}
+
 // Integer of the width of T, for the bit patterns of floating-point constants.
 template <class T>
 using BitsOf = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;

@@ -12,6 +12,7 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr int kRegisterCount = 32;
 
 template <class T>
 struct Native;

@@ -14,6 +14,7 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = false;
+inline constexpr int kRegisterCount = 16;
 
 template <class T>
 struct Native {

@@ -13,6 +13,7 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr int kRegisterCount = 32;
 
 template <class T>
 inline constexpr T kNaN = T(__builtin_nan(""));
