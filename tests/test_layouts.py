@@ -271,6 +271,39 @@ def test_planes_beyond_the_caches(beyond_line: int, classes: int, dtype: np.dtyp
         assert (memory == 7).all()
 
 
+@pytest.mark.parametrize("beyond_line", [0, 5])
+def test_elements_beyond_the_caches(beyond_line: int, dtype: np.dtype[Any]) -> None:
+    """Element-wise results too large for the caches, in and out of whole lines, special too."""
+    n, line = 17 * 2**20 // dtype.itemsize + 11, 64 // dtype.itemsize
+    memory = np.full(n + 3 * line, 7, dtype)
+    first = -memory.ctypes.data % 64 // dtype.itemsize + line + beyond_line
+    out = memory[first : first + n]
+    generator = np.random.default_rng(beyond_line)
+    x = np.resize(generator.normal(0, 3, 10007).astype(dtype), n)
+    y = np.resize(generator.random(10009).astype(dtype), n)
+    for place, special in enumerate((np.inf, -np.inf, np.nan, 3e4, -0.0)):
+        x[place * 5003] = special
+    p = logloss.sigmoid(np.clip(np.nan_to_num(x.astype(np.float32)), -9, 9).astype(dtype))
+    part = 64 * 1024 // dtype.itemsize  # kept in the caches
+    calls: dict[str, Callable[..., Any]] = {
+        "sigmoid": lambda at, out: logloss.sigmoid(x[at], out=out),
+        "log_sigmoid": lambda at, out: logloss.log_sigmoid(x[at], out=out),
+        "log_sigmoid_backward": lambda at, out: logloss.log_sigmoid_backward(y[at], x[at], out=out),
+    }
+    for name in ("binary_cross_entropy_with_logits", "kl_div", "binary_cross_entropy"):
+        backward = getattr(logloss, f"{name}_backward")
+        operand = p if name == "binary_cross_entropy" else x
+        calls[name] = lambda at, out, f=backward, a=operand: f(
+            1.0, a[at], y[at], reduction="sum", out=out
+        )
+    for call in calls.values():
+        call(slice(None), out)
+        for start in range(0, n, part):
+            same_numbers(out[start : start + part], call(slice(start, start + part), None))
+        out[...] = 7
+        assert (memory == 7).all()
+
+
 @pytest.mark.parametrize("classes", [1003, 4096, 6007, 8192, 32771, 65541, 140001])
 @pytest.mark.parametrize("beyond_line", [0, 5])
 def test_rows_beyond_the_caches(beyond_line: int, classes: int, dtype: np.dtype[Any]) -> None:
