@@ -370,6 +370,18 @@ class ChunkSweep {
     }
   };
 
+  // The elements of kCount vectors from x_ + j on, and their exponentials.
+  template <int kCount>
+  LOGLOSS_INLINE void take_vectors(std::int64_t j, const ScaledExp<T>& exp, Vec<T> (&value)[kCount],
+                                   typename ScaledExp<T>::Parts (&parts)[kCount]) const {
+    Vec<T> shifted[kCount];
+    LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) {
+      value[i] = load(x_ + j + i * kLanes);
+      shifted[i] = kShifted ? value[i] - Vec<T>(shift_) : value[i];
+    }
+    exp.parts(shifted, parts);
+  }
+
   LOGLOSS_INLINE void add_whole_tile(std::int64_t tile, bool holds_max, Block* block) const {
     if constexpr (Term::kPresent) {
       add_tile_of_terms(tile, holds_max, block);
@@ -380,11 +392,7 @@ class ChunkSweep {
       LOGLOSS_UNROLL for (int first = 0; first < 8; first += kCount) {
         Vec<T> value[kCount];
         typename ScaledExp<T>::Parts parts[kCount];
-        LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) {
-          value[i] = load(x_ + tile + (first + i) * kLanes);
-          if constexpr (kShifted) value[i] = value[i] - Vec<T>(shift_);
-        }
-        block->exp.parts(value, parts);
+        take_vectors(tile + first * kLanes, block->exp, value, parts);
         LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) {
           keep_(offset_ + tile + (first + i) * kLanes, AllLanes{}, parts[i].m1);
           slot[first + i].rest = block->exp.value(parts[i]);
@@ -444,13 +452,9 @@ class ChunkSweep {
       const Terms left = sum_of_vectors<kCount / 2>(j, holds_max, block);
       return left + sum_of_vectors<kCount / 2>(j + kCount / 2 * kLanes, holds_max, block);
     } else {
-      Vec<T> value[kCount], shifted[kCount];
+      Vec<T> value[kCount];
       typename ScaledExp<T>::Parts parts[kCount];
-      LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) {
-        value[i] = load(x_ + j + i * kLanes);
-        shifted[i] = kShifted ? value[i] - Vec<T>(shift_) : value[i];
-      }
-      block->exp.parts(shifted, parts);
+      take_vectors(j, block->exp, value, parts);
       return tree_of<kCount>(0, [&](int i) LOGLOSS_INLINE_LAMBDA {
         const std::int64_t at = offset_ + j + i * kLanes;
         keep_(at, AllLanes{}, parts[i].m1);

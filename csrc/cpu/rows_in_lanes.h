@@ -42,7 +42,7 @@ class BatchRows {
   T element(int i, std::int64_t c) const { return load_one(at(i, c)); }
   // Class c of the rows of a group, where they lie side by side; lanes beyond the last row hold anything.
   LOGLOSS_INLINE Vec<T> column(int first, std::int64_t c) const { return load(at(first, c)); }
-  // The same of rows `ahead` rows later: asks for it.
+  // Asks for the same of `ahead` rows later.
   LOGLOSS_INLINE void ask_for_column(int first, std::int64_t c, int ahead) const {
     prefetch_into_l1(at(first, c) + ahead);
   }
