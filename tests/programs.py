@@ -24,5 +24,5 @@ def python(script: str, **environment: str) -> str:
     done = subprocess.run(
         command, env=kept | environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr}"
     return done.stdout.strip()

@@ -70,7 +70,7 @@ template <class T>
 ExactSum sum_of_weights(const T* weight, std::int64_t classes, const std::int64_t* rows, std::int64_t n) {
   ExactSum sum;
   for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t row = rows[i];
+    const std::int64_t row = __atomic_load_n(rows + i, __ATOMIC_RELAXED);  // once: another thread may write there
     if (0 <= row && row < classes) sum.add(static_cast<double>(weight[row]));
   }
   return sum;

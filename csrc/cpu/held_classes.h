@@ -3,21 +3,23 @@
 #pragma once
 
 #include "common/args.h"
-#include "common/platform.h"
+#include "cpu/simd.h"
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// The classes of the rows, read once: a target that another thread has changed since the check counts as ignored if it
-// is no class any more.
+// The classes of the rows, each read once, so that the class that is looked at is the one that is used: a target that
+// another thread has changed since the check counts as ignored if it is no class any more.
 class HeldClasses {
  public:
   LOGLOSS_INLINE HeldClasses(const std::int64_t* target, int rows, std::int64_t classes) {
+    for (int row = 0; target && row < rows; ++row) class_[row] = target[row];
+    std::int64_t* const held = loaded_again(class_);  // in one loop GCC reads `target` twice where that is shorter
     std::int64_t any_other = 0;
     for (int row = 0; target && row < rows; ++row) {
-      const std::int64_t t = target[row];
+      const std::int64_t t = held[row];
       const std::int64_t other =
           -static_cast<std::int64_t>(static_cast<std::uint64_t>(t) >= static_cast<std::uint64_t>(classes));
-      class_[row] = t | other;
+      held[row] = t | other;
       any_other |= other;
     }
     static_assert(kIgnored == -1);

@@ -37,7 +37,7 @@ inline constexpr bool kLaneIsThread = sizeof(Native<float>::Reg) == sizeof(float
 // The same address, of which the compiler does not know so: what lies there is loaded again, where it would hold it in
 // registers that others need (cross_entropy of bfloat16 rows of 4096 on AVX-512: 9.3 cycles for 16 elements, 8.0 so).
 template <class S>
-LOGLOSS_INLINE const S* loaded_again(const S* x) {
+LOGLOSS_INLINE S* loaded_again(S* x) {
 #ifndef __CUDACC__
   asm("" : "+r"(x));
 #endif
