@@ -19,33 +19,32 @@
 namespace logloss {
 namespace {
 
-using SoftmaxKernels = KernelsByDType<SoftmaxBatch> KernelTable::*;
-
-template <SoftmaxKernels kKernels, bool kTakesExponentials>
+template <KernelsByDType<SoftmaxBatch> SoftmaxKernels::* kKernels, bool kTakesExponentials>
 void forward(const py::array& input, int axis, const py::array& out) {
   const RowArray from = rows_along(input, axis);
   const RowArray to = writable_rows_along(out, axis);
   check_alike(from, to);
   without_gil([&](Interrupted interrupted) {
-    return run_softmax(kernels().*kKernels, kTakesExponentials, from, nullptr, to, interrupted);
+    return run_softmax(kernels().softmax.*kKernels, kTakesExponentials, from, nullptr, to, interrupted);
   });
 }
 
-template <SoftmaxKernels kKernels>
+template <KernelsByDType<SoftmaxBatch> SoftmaxKernels::* kKernels>
 void backward(const py::array& grad_output, const py::array& input, int axis, const py::array& out) {
   const RowArray grad = rows_along(grad_output, axis);
   const RowArray from = rows_along(input, axis);
   const RowArray to = writable_rows_along(out, axis);
   check_alike(from, grad);
   check_alike(from, to);
-  without_gil(
-      [&](Interrupted interrupted) { return run_softmax(kernels().*kKernels, true, from, &grad, to, interrupted); });
+  without_gil([&](Interrupted interrupted) {
+    return run_softmax(kernels().softmax.*kKernels, true, from, &grad, to, interrupted);
+  });
 }
 
 using RowValueKernels = const KernelsByDType<RowValueBatch>& (*)();
-template <KernelsByDType<RowValueBatch> KernelTable::* kKernels>
-const KernelsByDType<RowValueBatch>& of_table() {
-  return kernels().*kKernels;
+template <KernelsByDType<RowValueBatch> SoftmaxKernels::* kKernels>
+const KernelsByDType<RowValueBatch>& of_softmax() {
+  return kernels().softmax.*kKernels;
 }
 template <KernelsByDType<RowValueBatch> DivergenceKernels::* kKernels>
 const KernelsByDType<RowValueBatch>& of_divergence() {
@@ -133,17 +132,18 @@ void bind_pair_loss(py::module_& module, const char* name) {
 
 void bind_operations(py::module_& module) {
   const auto input = py::arg("input"), axis = py::arg("axis"), out = py::arg("out"), grad = py::arg("grad_output");
-  module.def("log_softmax", &forward<&KernelTable::log_softmax, false>, input, axis, out);
-  module.def("softmax", &forward<&KernelTable::softmax, true>, input, axis, out);
-  module.def("log_softmax_backward", &backward<&KernelTable::log_softmax_backward>, grad, input, axis, out);
-  module.def("softmax_backward", &backward<&KernelTable::softmax_backward>, grad, input, axis, out);
+  using S = SoftmaxKernels;
+  using D = DivergenceKernels;
+  module.def("log_softmax", &forward<&S::log_softmax, false>, input, axis, out);
+  module.def("softmax", &forward<&S::softmax, true>, input, axis, out);
+  module.def("log_softmax_backward", &backward<&S::log_softmax_backward>, grad, input, axis, out);
+  module.def("softmax_backward", &backward<&S::softmax_backward>, grad, input, axis, out);
   const auto def_row_values = [&](const char* name, auto values, const char* backward_name, auto values_backward) {
     module.def(name, values, input, axis, out);
     module.def(backward_name, values_backward, grad, input, axis, out);
   };
-  using D = DivergenceKernels;
-  def_row_values("logsumexp", &row_values<of_table<&KernelTable::logsumexp>, true>, "logsumexp_backward",
-                 &row_values_backward<of_table<&KernelTable::logsumexp_backward>, true>);
+  def_row_values("logsumexp", &row_values<of_softmax<&S::logsumexp>, true>, "logsumexp_backward",
+                 &row_values_backward<of_softmax<&S::logsumexp_backward>, true>);
   def_row_values("entropy", &row_values<of_divergence<&D::entropy>>,  //
                  "entropy_backward", &row_values_backward<of_divergence<&D::entropy_backward>>);
   def_row_values("entropy_with_logits", &row_values<of_divergence<&D::entropy_with_logits>>,

@@ -15,7 +15,9 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-extern const ElementwiseKernels kElementwiseKernels;
+extern const SoftmaxKernels kSoftmaxKernels;
+extern const ClassLossKernels kClassLossKernels;
 extern const DivergenceKernels kDivergenceKernels;
+extern const ElementwiseKernels kElementwiseKernels;
 
 }  // namespace logloss::LOGLOSS_LEVEL

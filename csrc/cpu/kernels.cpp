@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The softmax family and its losses, and the table of all kernels. Compiled once per ISA level, with that level's flags
-// and LOGLOSS_LEVEL set to its name; exports one function.
-#include "cpu/cross_entropy.h"
+// The table of all kernels of a level, and those of them that no operation has for itself. Compiled once per ISA level,
+// with that level's flags and LOGLOSS_LEVEL set to its name; exports one function.
 #include "cpu/kernel_groups.h"
-#include "cpu/log_softmax.h"
 #include "cpu/long_rows.h"
-#include "cpu/nll_loss.h"
+#include "cpu/vec_math.h"
 #include "cpu/window_copies.h"
 
 #define LOGLOSS_JOIN_(a, b) a##b
@@ -38,16 +36,10 @@ float max_float(const float* x, std::int64_t n) { return max_of(x, n); }
 
 constexpr KernelTable kTable = {
     .isa = LOGLOSS_TEXT(LOGLOSS_LEVEL),
-    .elementwise = kElementwiseKernels,
+    .softmax = kSoftmaxKernels,
+    .class_loss = kClassLossKernels,
     .divergence = kDivergenceKernels,
-    .log_softmax = LOGLOSS_BY_DTYPE(log_softmax),
-    .softmax = LOGLOSS_BY_DTYPE(softmax),
-    .log_softmax_backward = LOGLOSS_BY_DTYPE(log_softmax_backward),
-    .softmax_backward = LOGLOSS_BY_DTYPE(softmax_backward),
-    .logsumexp = LOGLOSS_BY_DTYPE(logsumexp),
-    .logsumexp_backward = LOGLOSS_BY_DTYPE(logsumexp_backward),
-    .cross_entropy = LOGLOSS_BY_DTYPE(cross_entropy),
-    .nll_loss = LOGLOSS_BY_DTYPE(nll_loss),
+    .elementwise = kElementwiseKernels,
     .sweep_chunk = LOGLOSS_BY_DTYPE(sweep_chunk_alone),
     .join_chunks = LOGLOSS_BY_DTYPE(join_chunks),
     .copy_window = copy_window,

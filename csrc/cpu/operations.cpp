@@ -425,7 +425,7 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
   const bool side_by_side = task.target && task.smoothing == 0.0 && task.input.side_by_side();
   const bool splits = task.target && task.smoothing == 0.0;
   const Layout layout = side_by_side ? Layout::side_by_side : Layout::contiguous;
-  return run_class_loss(kernels().cross_entropy, task, layout, splits, interrupted,
+  return run_class_loss(kernels().class_loss.cross_entropy, task, layout, splits, interrupted,
                         [&](CrossEntropyBatch& batch, const Part& part, void* const* probs, std::int64_t grad_stride) {
                           batch.grad_stride = grad_stride;
                           batch.probs = probs;
@@ -437,7 +437,7 @@ bool run_cross_entropy(const ClassLossTask& task, Interrupted interrupted) {
 bool run_nll_loss(const ClassLossTask& task, Interrupted interrupted) {
   // One element of each row is read.
   const Layout layout = task.input.readable_in_place() ? Layout::in_place : Layout::contiguous;
-  return run_class_loss(kernels().nll_loss, task, layout, false, interrupted,
+  return run_class_loss(kernels().class_loss.nll_loss, task, layout, false, interrupted,
                         [](NllLossBatch&, const Part&, void* const*, std::int64_t) {});
 }
 

@@ -98,7 +98,7 @@ void hash_row_values(const char* name, const RowValueKernels& forward, const Row
   print("... gradient", dtype, classes, grad.bytes.data(), grad.bytes.size());
 }
 
-void hash_softmax_family(const KernelTable& kernels, DType dtype, std::int64_t classes) {
+void hash_softmax_family(const SoftmaxKernels& kernels, DType dtype, std::int64_t classes) {
   Numbers numbers;
   const Rows input(dtype, classes, &numbers, 1.0), grad(dtype, classes, &numbers, 0.25);
   Rows output(dtype, classes);
@@ -114,7 +114,7 @@ void hash_softmax_family(const KernelTable& kernels, DType dtype, std::int64_t c
   hash_row_values("logsumexp", kernels.logsumexp, kernels.logsumexp_backward, dtype, input);
 }
 
-void hash_losses(const KernelTable& kernels, DType dtype, std::int64_t classes) {
+void hash_losses(const ClassLossKernels& kernels, DType dtype, std::int64_t classes) {
   Numbers numbers;
   const Rows input(dtype, classes, &numbers, 1.0), probs(dtype, classes, &numbers, 0x1p-6);
   Rows grad(dtype, classes);
@@ -305,8 +305,8 @@ int main() {
   hash_vec_math(kernels);
   for (int dtype = 0; dtype < kDTypes; ++dtype) {
     for (const std::int64_t classes : kClasses) {
-      hash_softmax_family(kernels, static_cast<DType>(dtype), classes);
-      hash_losses(kernels, static_cast<DType>(dtype), classes);
+      hash_softmax_family(kernels.softmax, static_cast<DType>(dtype), classes);
+      hash_losses(kernels.class_loss, static_cast<DType>(dtype), classes);
       hash_divergences(kernels.divergence, static_cast<DType>(dtype), classes);
     }
     for (const int n : kElements) {
