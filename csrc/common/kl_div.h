@@ -12,22 +12,22 @@ namespace logloss::LOGLOSS_LEVEL {
 template <class Value>
 struct DivergenceTerms {
   Value divergence{0.0};  // q - p + p d
-  Value linear{0.0};      // p d
+  Value difference{0.0};  // q - p
 };
 
-// What the softmaxes' own rounding leaves: with R = sum p d - sum (q - p + p d) = sum (p - q), which should be 0, the
-// divergence of the normalised distributions is sum p d + log(1 - R), and that is never negative.
+// What the softmaxes' own rounding leaves: with R = sum (p - q), which should be 0, the divergence of the normalised
+// distributions is sum p d + log(1 - R), and that is never negative.
 template <class Value>
 LOGLOSS_HD Value kl_div_of_sums(const DivergenceTerms<Value>& sum) {
-  const Value excess = sum.linear - sum.divergence;
+  const Value excess = Value(0.0) - sum.difference;
   const Value normalised = sum.divergence - excess * excess * (Value(0.5) + excess * Value(1.0 / 3.0));
   return normalised < Value(0.0) ? Value(0.0) : normalised;
 }
 
 // The gradient with respect to the logits of p: p (d - KL).
 template <class Value>
-LOGLOSS_HD Value kl_div_target_gradient(const DivergenceTerms<Value>& term, Value p, Value divergence) {
-  return term.linear - p * divergence;
+LOGLOSS_HD Value kl_div_target_gradient(Value d, Value p, Value divergence) {
+  return p * d - p * divergence;
 }
 
 }  // namespace logloss::LOGLOSS_LEVEL

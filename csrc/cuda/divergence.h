@@ -156,7 +156,7 @@ struct Divergence {
                                           const RowSoftmax<T>& p) const {
     const RowSums<2> sums = sum_of_rows<double, 2, T>(crew, in, shape.classes, [&](const S* const* x, auto lanes) {
       const ClassPair pair(p, load(x[1], lanes, -kInfinity<T>), q, load(x[0], lanes, -kInfinity<T>));
-      return Terms<double, 2>{{pair.terms.divergence, pair.terms.linear}};
+      return Terms<double, 2>{{pair.terms.divergence, pair.terms.difference}};
     });
     return divergence_of<T>(sums.field[0], sums.field[1]);
   }
@@ -170,7 +170,7 @@ struct Divergence {
     transform_one_by_one(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
       const ClassPair pair(p, x[1], q, x[0]);
       y[0] = input_gradient<T>(pair, scale);
-      y[1] = target_grad ? target_gradient<T>(pair.terms, pair.p, wide_divergence, scale) : Vec<T>(T(0));
+      y[1] = target_grad ? target_gradient<T>(pair.d, pair.p, wide_divergence, scale) : Vec<T>(T(0));
     });
   }
 };
