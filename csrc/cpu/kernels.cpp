@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The table of all kernels of a level, and those of them that no operation has for itself. Compiled once per ISA level,
-// with that level's flags and LOGLOSS_LEVEL set to its name; exports one function.
+// The table of all kernels of a level, and those that belong to no single operation. Compiled once per ISA level, with
+// that level's flags and LOGLOSS_LEVEL set to its name; exports one function.
 #include "cpu/kernel_groups.h"
 #include "cpu/long_rows.h"
 #include "cpu/vec_math.h"
