@@ -12,10 +12,11 @@ namespace logloss::LOGLOSS_LEVEL {
 class HeldClasses {
  public:
   LOGLOSS_INLINE HeldClasses(const std::int64_t* target, int rows, std::int64_t classes) {
-    for (int row = 0; target && row < rows; ++row) class_[row] = target[row];
+    if (!target) rows = 0;
+    for (int row = 0; row < rows; ++row) class_[row] = target[row];
     std::int64_t* const held = loaded_again(class_);  // in one loop GCC reads `target` twice where that is shorter
     std::int64_t any_other = 0;
-    for (int row = 0; target && row < rows; ++row) {
+    for (int row = 0; row < rows; ++row) {
       const std::int64_t t = held[row];
       const std::int64_t other =
           -static_cast<std::int64_t>(static_cast<std::uint64_t>(t) >= static_cast<std::uint64_t>(classes));

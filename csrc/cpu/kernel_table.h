@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The one list of kernels: what every ISA level provides, by storage type. Adding an operation is one line here and
-// one in the unit that compiles it, which bears the name of its group: softmax_kernels.cpp, ... (A level in one unit
-// took nearly seven minutes to compile, whatever the number of cores.)
+// one in the unit that compiles it, which bears the name of its group: softmax_kernels.cpp, ... Units compile side by
+// side, so the longest of them decides how long an install takes on many cores.
 #pragma once
 
 #include <cstdint>

@@ -23,7 +23,7 @@ struct NegativeExpSeries<float> {
   static constexpr double q[] = {0x1.0000000b7e35cp-1, 0x1.555555273033ep-3,  0x1.5554e958e36b7p-5,
                                  0x1.11114bde0259bp-7, 0x1.6d42ca85f4d12p-10, 0x1.a072bff6fb85ap-13};
   static LOGLOSS_INLINE Vec<double> reduced(Vec<double> x, Vec<double> n) {
-    return fma(n, Vec<double>(-0x1.62e42fefa39efp-1), x);
+    return fma(n, Vec<double>(-ExpConstants<double>::kLn2), x);
   }
 };
 template <>

@@ -174,7 +174,7 @@ class BatchStats {
   //   log(S / e) = 2 atanh(r / (e + S))                       where r is small beside e,
   //              = n ln 2 - d + 2 atanh((m - 1) / (m + 1))    elsewhere.
   LOGLOSS_INLINE Vec<double> short_log_rest(int first) const {
-    constexpr double kScale = 0x1p-64, kLn2 = 0x1.62e42fefa39efp-1, kSmall = 0.41;  // less than sqrt 2 - 1
+    constexpr double kScale = 0x1p-64, kLn2 = ExpConstants<double>::kLn2, kSmall = 0.41;  // less than sqrt 2 - 1
     static_assert(ScaledExp<float>::kHeadroom == 64);
     const Vec<double> one(1.0), m_x = max.group(first);
     const Vec<double> d = minus_multiple_of_ln2(m_x - shift.group(first), exponent.group(first));

@@ -34,8 +34,9 @@ inline constexpr int kLanes = 16;
 // Whether each lane is a thread of its own (CUDA): what it holds, the others do not see.
 inline constexpr bool kLaneIsThread = sizeof(Native<float>::Reg) == sizeof(float);
 
-// The same address, of which the compiler does not know so: what lies there is loaded again, where it would hold it in
-// registers that others need (cross_entropy of bfloat16 rows of 4096 on AVX-512: 9.3 cycles for 16 elements, 8.0 so).
+// The same address, of which the compiler does not know so: what lies there is loaded from there, where it would hold
+// it in registers that others need (cross_entropy of bfloat16 rows of 4096 on AVX-512: 9.3 cycles for 16 elements, 8.0
+// so), or take it from where it was copied from.
 template <class S>
 LOGLOSS_INLINE S* loaded_again(S* x) {
 #ifndef __CUDACC__

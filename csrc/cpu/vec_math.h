@@ -73,6 +73,7 @@ struct ExpConstants<float> {
 template <>
 struct ExpConstants<double> {
   static constexpr double kLog2e = 0x1.71547652b82fep+0;
+  static constexpr double kLn2 = 0x1.62e42fefa39efp-1;
   static constexpr double kLn2High = 0x1.62e42feep-1;  // 32 bits
   static constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
   // To 0.05 ulp.
@@ -270,7 +271,7 @@ class ScaledExp {
 
  private:
   using F = FloatFormat<T>;
-  static constexpr T kLn2 = T(0x1.62e42fefa39efp-1);
+  static constexpr T kLn2 = T(ExpConstants<double>::kLn2);
 
   // The integer n nearest to x log2 e, and 2^(n - K + kHeadroom), whose exponent sits in the low bits of a sum before
   // the shift. No x has a product halfway between two integers, but a product that is rounded first may lie there: it
