@@ -17,10 +17,12 @@ import pytest
 
 import hash_cases as cases
 import logloss
+import reference as ref
 from conftest import DTYPE_NAMES, named_dtype
+from grid import promised
 from hash_cases import Elements, Inputs, words
 from logloss import _core
-from ulp import Array
+from ulp import Array, assert_ulp
 
 FUSED = tuple(level for level in _core.available_isas() if level != "portable")
 THREADS = (1, 2, 3, 5, 8)
@@ -172,6 +174,34 @@ def check_permuted(given: Inputs | Elements, operations: dict[str, cases.Operati
 @pytest.mark.parametrize("classes", SOME_CLASSES)
 def test_permuted_rows(classes: int, dtype: np.dtype[Any]) -> None:
     check_permuted(cases.inputs(classes, dtype.name), cases.ROW_OPERATIONS)
+
+
+@pytest.mark.parametrize("dtype_name", ("float32", "float64", "bfloat16"))
+def test_rows_that_climb(dtype_name: str) -> None:
+    """Rows whose later parts exceed all before by any factor, and rows that fall.
+
+    What one thread keeps of a row's exponentials serves some of them; several threads, which take
+    parts of rows, keep nothing.
+    """
+    classes, dtype = 70000, named_dtype(dtype_name)
+    steps = np.array([0.1, 1, 11, 21, 22.5, 30, 80, 200, 700])[:, None]
+    height = np.minimum(steps * (np.arange(classes) // 1024), 3000)
+    noise = np.random.default_rng(0).standard_normal(height.shape)
+    x = np.concatenate([noise + height, noise - height, noise + height % 100]).astype(dtype)
+    x[1::2, 5:3000:7] = -np.inf
+    target, dy = np.arange(len(x)) * 2593 % classes, -np.arange(1.0, len(x) + 1)
+
+    def results(part: slice) -> tuple[Array, ...]:
+        grad = logloss.cross_entropy_backward(dy[part], x[part], target[part], reduction="none")
+        return grad, logloss.softmax(x[part])
+
+    for first in range(0, len(x), 3):
+        part = slice(first, first + 3)
+        logloss.set_num_threads(1)
+        kept = results(part)
+        logloss.set_num_threads(4)
+        assert same_bits(kept, results(part))
+        assert_ulp(kept[1], ref.softmax(x[part]), promised(3, dtype))
 
 
 @pytest.mark.parametrize("size", (17, 4097, 100003))

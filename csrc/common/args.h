@@ -27,8 +27,9 @@ inline constexpr std::int64_t kFewClasses = 32;
 // third of the bandwidth, more rows at a time at a half.)
 inline constexpr std::int64_t kMostClassesSideBySide = 128;
 
-// Room at SecondSweep::kept: 16 vectors of floats more than it is asked for, from a multiple of a vector on.
-inline constexpr std::int64_t kKeptBeyond = 1024;
+// Room at SecondSweep::kept, from a multiple of a vector on, more than it is asked for: 16 vectors of floats, and a
+// number for each row.
+inline constexpr std::int64_t kKeptBeyond = 1024 + kMaxRows * sizeof(double);
 inline constexpr std::int64_t kKeptAlignment = 64;
 
 // What a sweep asks memory for while it goes on: how many elements ahead, and whether into L1, or else into L2.

@@ -109,9 +109,9 @@ class ColumnExponentials {
   LOGLOSS_INLINE Vec<T> operator()(std::int64_t c, Vec<T> value, Keep keep) {
     const auto is_max = value == max_;
     ties_ = select(is_max, ties_ + Vec<T>(T(1)), ties_);
-    const auto parts = exp_.parts(value);
-    keep(c * kLanes, AllLanes{}, parts.m1);
-    return clear(is_max, exp_.value(parts));
+    const Vec<T> e = exp_(value);
+    keep(c * kLanes, AllLanes{}, e);
+    return clear(is_max, e);
   }
   LOGLOSS_INLINE Vec<T> ties() const { return ties_; }
 

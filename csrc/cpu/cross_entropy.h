@@ -56,7 +56,7 @@ class CrossEntropyKernel {
           set_log_rest(row / kLanes * kLanes);
           set_scale(row / kLanes * kLanes, &scale, &target_grad);
           if (target_.ignored(row)) writer.write_zeros(row);
-          return writer.softmax_in_turn(row, stats_, scale, target_.ignored(row));
+          return writer.softmax_in_turn(row, scale, target_.ignored(row));
         });
     write_grad_at_targets(target_grad);
     write_values();
@@ -203,12 +203,12 @@ class CrossEntropyKernel {
   // again.
   LOGLOSS_NOINLINE void write_grad_group(const RowWriter<S>& writer, const SoftmaxScale<T>& scale,
                                          const PerRow<T>& target_grad, int first) const {
-    if (!rows_.side_by_side()) return writer.write_softmax_group(first, stats_, scale);
+    if (!rows_.side_by_side()) return writer.write_softmax_group(first, scale);
     PerLane<T> target{};
     for (int i = 0; i < kLanes && first + i < batch_.rows; ++i) target.lane[i] = static_cast<T>(target_[first + i]);
     const Vec<T> at = target.all(), grad = target_grad.group(first);
     const auto ignored = at == Vec<T>(T(kIgnored));
-    writer.write_softmax_group(first, stats_, scale, [&](std::int64_t c, Vec<T> softmax) LOGLOSS_INLINE_LAMBDA {
+    writer.write_softmax_group(first, scale, [&](std::int64_t c, Vec<T> softmax) LOGLOSS_INLINE_LAMBDA {
       return clear(ignored, select(at == Vec<T>(static_cast<T>(c)), grad, softmax));
     });
   }
@@ -234,7 +234,7 @@ class CrossEntropyKernel {
       if constexpr (decltype(term)::kPresent) {
         write_linear_grad(writer, scale, row, term, linear_factor(row));
       } else {
-        writer.write_softmax(row, stats_, scale);
+        writer.write_softmax(row, scale);
       }
     });
   }
@@ -257,22 +257,21 @@ class CrossEntropyKernel {
   // grad_c = scaled_softmax(x_c) + factor v_c
   template <class Term>
   void write_linear_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row, Term term, T factor) const {
-    writer.write_softmax(
-        row, stats_, scale,
-        [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
-            LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, Vec<T>(factor) * narrow<T>(term(j, lanes))); });
+    writer.write_softmax(row, scale,
+                         [&](const auto& softmax, Vec<T> e, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+                           return softmax.from_exponential(e, Vec<T>(factor) * narrow<T>(term(j, lanes)));
+                         });
   }
   LOGLOSS_NOINLINE void write_linear_grad_group(const RowWriter<S>& writer, const SoftmaxScale<T>& scale,
                                                 int first) const {
     PerLane<T> factor{};
     for (int i = 0; i < kLanes && first + i < batch_.rows; ++i) factor.lane[i] = linear_factor(first + i);
     with_column_term(first, [&](auto term) {
-      writer.with_softmax_of_group(first, stats_, scale,
-                                   [&](const auto& scaled_softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
-                                     writer.write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
-                                       return scaled_softmax(parts_of(c, x), factor.all() * narrow<T>(term(c)));
-                                     });
-                                   });
+      writer.with_softmax_of_group(first, scale, [&](const auto& softmax, auto exponential_of) LOGLOSS_INLINE_LAMBDA {
+        writer.write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
+          return softmax.from_exponential(exponential_of(c, x), factor.all() * narrow<T>(term(c)));
+        });
+      });
     });
   }
 

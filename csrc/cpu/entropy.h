@@ -171,9 +171,9 @@ void entropy_with_logits_backward(const RowValueBatch& batch) {
     const S* x = rows.row(row);
     const EntropyGradient<T> gradient(of.quotient(sum_of_entropy_terms(x, batch.classes, of)),
                                       typename FactorOfSoftmax<T>::Row(factors, row));
-    writer.write_softmax(row, stats, scale,
-                         [&](const auto& softmax, const auto& parts, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-                           return gradient(softmax(parts), of.below_max(load(x + j, lanes, T(0))));
+    writer.write_softmax(row, scale,
+                         [&](const auto& softmax, Vec<T> e, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+                           return gradient(softmax.from_exponential(e), of.below_max(load(x + j, lanes, T(0))));
                          });
   }
 }

@@ -107,7 +107,7 @@ LOGLOSS_NOINLINE void softmax_in_turn(const SoftmaxBatch& batch) {
   SoftmaxScale<T> scale;
   sweep_and_write_in_turn<true>(batch, rows, [&](const BatchStats<T>& stats, const RowWriter<S>& writer, int row) {
     scale.set_group(stats, row / kLanes * kLanes, Vec<double>(1.0));
-    return writer.softmax_in_turn(row, stats, scale);
+    return writer.softmax_in_turn(row, scale);
   });
 }
 
@@ -123,8 +123,8 @@ void softmax(const SoftmaxBatch& batch) {
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA { scale.set_group(stats, first, Vec<double>(1.0)); });
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output, batch.output_stride);
   for_each_row_or_group(
-      rows, [&](int row) LOGLOSS_INLINE_LAMBDA { writer.write_softmax(row, stats, scale); },
-      [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, stats, scale); });
+      rows, [&](int row) LOGLOSS_INLINE_LAMBDA { writer.write_softmax(row, scale); },
+      [&](int first) LOGLOSS_INLINE_LAMBDA { writer.write_softmax_group(first, scale); });
 }
 
 // dx = g - softmax(x) sum(g)
@@ -141,18 +141,19 @@ void log_softmax_backward(const SoftmaxBatch& batch) {
     turn_rows(RowGroup<S>(grads, first), batch.classes, g);
     const auto g_of = [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return g[c]; };
     scale.set_group(stats, first, Vec<double>(0.0) - sum_columns<T>(batch.classes, g_of));
-    writer.with_softmax_of_group(
-        first, stats, scale, [&](const auto& scaled_softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
-          writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
-            for (std::int64_t c = 0; c < batch.classes; ++c) result[c] = scaled_softmax(parts_of(c, x[c]), g[c]);
-          });
-        });
+    writer.with_softmax_of_group(first, scale, [&](const auto& softmax, auto exponential_of) LOGLOSS_INLINE_LAMBDA {
+      writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* result) LOGLOSS_INLINE_LAMBDA {
+        for (std::int64_t c = 0; c < batch.classes; ++c) {
+          result[c] = softmax.from_exponential(exponential_of(c, x[c]), g[c]);
+        }
+      });
+    });
   };
   const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
     const S* g = grads.row(row);
-    writer.write_softmax(row, stats, scale,
-                         [&](const auto& scaled_softmax, const auto& parts, std::int64_t j, auto lanes)
-                             LOGLOSS_INLINE_LAMBDA { return scaled_softmax(parts, load(g + j, lanes, T(0))); });
+    writer.write_softmax(row, scale,
+                         [&](const auto& softmax, Vec<T> e, std::int64_t j, auto lanes)
+                             LOGLOSS_INLINE_LAMBDA { return softmax.from_exponential(e, load(g + j, lanes, T(0))); });
   };
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
     if (rows.few_classes(first)) return write_group(first);
@@ -181,9 +182,11 @@ void softmax_backward(const SoftmaxBatch& batch) {
   const auto write_group = [&](int first) LOGLOSS_INLINE_LAMBDA {
     Vec<T> g[kTurnedRow];
     turn_rows(RowGroup<S>(grads, first), batch.classes, g);
-    writer.with_softmax_of_group(first, stats, scale, [&](const auto& softmax_of, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+    writer.with_softmax_of_group(first, scale, [&](const auto& softmax_of, auto exponential_of) LOGLOSS_INLINE_LAMBDA {
       writer.write_columns(first, [&](const Vec<T>* x, Vec<T>* softmax) LOGLOSS_INLINE_LAMBDA {
-        for (std::int64_t c = 0; c < batch.classes; ++c) softmax[c] = softmax_of(parts_of(c, x[c]));
+        for (std::int64_t c = 0; c < batch.classes; ++c) {
+          softmax[c] = softmax_of.from_exponential(exponential_of(c, x[c]));
+        }
         const Vec<double> dot = sum_columns<T>(
             batch.classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return widen(g[c]) * widen(softmax[c]); });
         const Vec<T> high = narrow<T>(dot), low = narrow<T>(dot - widen(high));
@@ -194,21 +197,18 @@ void softmax_backward(const SoftmaxBatch& batch) {
   const auto write_row = [&](int row) LOGLOSS_INLINE_LAMBDA {
     const S* x = rows.row(row);
     const S* g = grads.row(row);
-    writer.with_softmax(row, stats, scale, [&](const auto& softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+    writer.with_softmax(row, scale, [&](const auto& softmax_of, auto exponential_of) LOGLOSS_INLINE_LAMBDA {
+      const auto softmax = [&](std::int64_t j, auto lanes, Vec<T> value) LOGLOSS_INLINE_LAMBDA {
+        return softmax_of.from_exponential(exponential_of(j, lanes, value));
+      };
       // Added in float64: the few terms that make up the sum of a confident row would not average out in float.
       const double dot = sum_row<double, T>(batch.classes, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-        const Vec<double> grad = widen(load(g + j, lanes, T(0)));
-        if constexpr (std::is_same_v<decltype(lanes), AllLanes>) {
-          return grad * widen(softmax(parts_of(j, load(x + j))));
-        } else {
-          // Lanes beyond the end hold nothing: e^0 might be infinite beside the other terms, what was kept NaN.
-          return grad * widen(softmax(load(x + j, lanes, -kInfinity<T>)));
-        }
+        return widen(load(g + j, lanes, T(0))) * widen(softmax(j, lanes, load(x + j, lanes, -kInfinity<T>)));
       });
       const T dot_high = static_cast<T>(dot);
       const Vec<T> high(dot_high), low(static_cast<T>(dot - static_cast<double>(dot_high)));
       writer.write(row, [&](std::int64_t j, auto lanes, Vec<T> value) LOGLOSS_INLINE_LAMBDA {
-        return softmax(parts_of(j, value)) * ((load(g + j, lanes, T(0)) - high) - low);
+        return softmax(j, lanes, value) * ((load(g + j, lanes, T(0)) - high) - low);
       });
     });
   };
@@ -296,7 +296,7 @@ void logsumexp_backward(const RowValueBatch& batch) {
   const RowWriter<S> writer(rows, batch.second_sweep, batch.output);
   const auto write_row = [&](int row) {
     const bool infinite = stats.max[row] - stats.max[row] != 0.0;
-    if (!infinite || stats.rest[row] != 0.0) return writer.write_softmax(row, stats, scale);
+    if (!infinite || stats.rest[row] != 0.0) return writer.write_softmax(row, scale);
     const Vec<T> share(stats.max[row] > 0.0 ? static_cast<T>(grad[row] / stats.ties[row]) : T(0));
     writer.write(row, [&](std::int64_t, auto, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
       return select(Vec<T>(FloatFormat<T>::kLargest) < x, share, Vec<T>(T(0)));
@@ -305,7 +305,7 @@ void logsumexp_backward(const RowValueBatch& batch) {
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
     const Vec<double> max = stats.max.group(first);
     const bool all_finite = count(max - max == Vec<double>(0.0)) == kLanes;
-    if (rows.turned(first) && all_finite) return writer.write_softmax_group(first, stats, scale);
+    if (rows.turned(first) && all_finite) return writer.write_softmax_group(first, scale);
     for (int row = first; row < batch.rows && row < first + kLanes; ++row) write_row(row);
   });
 }

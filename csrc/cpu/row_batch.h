@@ -205,8 +205,10 @@ LOGLOSS_INLINE Vec<double> exponent_of(Vec<double> a) {
 
 // factor / S times e^(x - shift) for every element of a row: softmax for the factor 1.
 //
-// The factor is brought near 2^kGuard, its power of two moved into the exponent of e^x: then no product is flushed
-// before it is below the smallest subnormal, and it is rounded once, after the last step.
+// factor / S = (high + low) unit with `high` in [1, 2) and a power of two `unit`, or its negative: products are formed
+// far from where they would be flushed, and multiplied by `unit` last, so that zeros have its sign whether e^x was
+// flushed or the product. A factor so large that e^x would be flushed beside it lowers the reference of the
+// exponentials.
 template <class T>
 class SoftmaxScale {
  public:
@@ -226,82 +228,100 @@ class SoftmaxScale {
     shift_.set_group(first, narrow<T>(relative(max, stats.shift.group(first))));
 
     const Vec<double> quotient = factor / high_sum;
-    const Vec<double> power = clamp(Vec<double>(kGuard) - exponent_of(quotient));
-    const Vec<double> guarded = quotient * power_of_two(power);
-    const Vec<T> high = narrow<T>(guarded);
+    const Vec<double> size = exponent_of(quotient);
+    const Vec<double> lowered = clamp(kLowest, Vec<double>(kLargestQuotient) - size, 0.0);
+    const Vec<double> up = clamp(kLowest, Vec<double>(0.0) - size - lowered, kMostUp);
+    const auto negative = quotient < Vec<double>(0.0);
+    const auto signed_as_factor = [&](Vec<double> a)
+                                      LOGLOSS_INLINE_LAMBDA { return select(negative, Vec<double>(0.0) - a, a); };
+    const Vec<double> mantissa = signed_as_factor(quotient) * power_of_two(lowered + up);
+    const Vec<T> high = narrow<T>(mantissa);
     Vec<T> low;
     if constexpr (sizeof(T) == sizeof(double)) {
-      low = (fma(Vec<T>(0.0) - quotient, high_sum, factor) - quotient * low_sum) / factor;
+      low = (fma(Vec<T>(0.0) - quotient, high_sum, factor) - quotient * low_sum) / factor * high;
     } else {
-      low = narrow<T>(guarded - widen(high)) / high;
+      low = narrow<T>(mantissa - widen(high));
     }
     high_.set_group(first, high);
     low_.set_group(first, select(low - low == Vec<T>(T(0)), low, Vec<T>(T(0))));
-    exponent_.set_group(first, narrow<T>(exponent + power));
+    unit_.set_group(first, narrow<T>(signed_as_factor(power_of_two(Vec<double>(0.0) - up))));
+    exponent_.set_group(first, narrow<T>(exponent + lowered));
   }
 
-  // Whether what the sweep kept of a row serves here: elements that it flushed must be flushed here too.
-  bool takes_kept(const BatchStats<T>& stats, int row) const {
-    return shift_[row] == T(0) && static_cast<double>(exponent_[row]) >= stats.exponent[row];
+  // Whether exponentials serve that were kept relative to `exponent`: none may have been flushed that counts here.
+  LOGLOSS_INLINE bool takes_kept(int row, T exponent) const {
+    return shift_[row] == T(0) && exponent <= exponent_[row];
   }
-  // What was kept of all rows of a group.
-  LOGLOSS_INLINE bool takes_kept_of_group(const BatchStats<T>& stats, int first) const {
-    return count(shift_.group(first) == Vec<T>(T(0))) == kLanes &&
-           !any(widen(exponent_.group(first)) < stats.exponent.group(first));
+  // Those of all rows of a group, kept relative to the exponents of their statistics.
+  LOGLOSS_INLINE bool takes_kept_of_group(int first, Vec<T> exponent) const {
+    return count(shift_.group(first) == Vec<T>(T(0))) == kLanes && count(exponent == exponent) == kLanes &&
+           !any(exponent_.group(first) < exponent);
   }
 
-  // The elements of one row, or of the 16 rows of a group, lane by lane.
-  class Row {
+  // From exponentials, of one row or of the 16 rows of a group, lane by lane.
+  class Factors {
+   public:
+    LOGLOSS_INLINE Factors(const SoftmaxScale& scale, int row)
+        : high_(scale.high_[row]), low_(scale.low_[row]), unit_(scale.unit_[row]) {}
+    // For exponentials that were kept relative to `exponent`.
+    LOGLOSS_INLINE Factors(const SoftmaxScale& scale, int row, T exponent) : Factors(scale, row) {
+      unit_ = unit_ * power_of_two(Vec<T>(exponent - scale.exponent_[row]));
+    }
+    LOGLOSS_INLINE void set_group(const SoftmaxScale& scale, int first) {
+      high_ = scale.high_.group(first);
+      low_ = scale.low_.group(first);
+      unit_ = scale.unit_.group(first);
+    }
+
+    // factor softmax(x) from e = e^x.
+    LOGLOSS_INLINE Vec<T> from_exponential(Vec<T> e) const { return product(e) * unit_; }
+    // The same + addend; zeros are +0.
+    LOGLOSS_INLINE Vec<T> from_exponential(Vec<T> e, Vec<T> addend) const {
+      return fma(product(e), unit_, addend) + Vec<T>(T(0));
+    }
+
+   private:
+    LOGLOSS_INLINE Vec<T> product(Vec<T> e) const { return fma(e, high_, e * low_); }
+
+    Vec<T> high_, low_, unit_;
+  };
+
+  // From logits.
+  class Row : public Factors {
    public:
     LOGLOSS_INLINE Row(const SoftmaxScale& scale, int row)
-        : exp_(Vec<T>(scale.exponent_[row])),
-          shift_(scale.shift_[row]),
-          high_(scale.high_[row]),
-          low_(scale.low_[row]) {}
+        : Factors(scale, row), exp_(Vec<T>(scale.exponent_[row])), shift_(scale.shift_[row]) {}
     static LOGLOSS_INLINE Row of_group(const SoftmaxScale& scale, int first) {
       Row rows(scale, first);
+      rows.set_group(scale, first);
       rows.exp_ = ScaledExp<T>(scale.exponent_.group(first));
       rows.shift_ = scale.shift_.group(first);
-      rows.high_ = scale.high_.group(first);
-      rows.low_ = scale.low_.group(first);
       return rows;
     }
-    using Parts = typename ScaledExp<T>::Parts;
-    LOGLOSS_INLINE Parts parts(Vec<T> x) const { return exp_.parts(x - shift_); }
-    // The same from what the sweep kept of x.
-    LOGLOSS_INLINE Parts parts(Vec<T> x, Vec<T> m1) const { return {exp_.scale(x), m1}; }
 
-    // factor softmax(x) + addend. With e^x = 2^n (1 + m1): 2^n high is exact and stands alone until the last addition.
-    // A zero is made +0: its sign would be that of the m1 of an element that was flushed, which says nothing.
-    LOGLOSS_INLINE Vec<T> operator()(const Parts& e, Vec<T> addend) const {
-      const Vec<T> leading = e.scale * high_;
-      return (leading + fma(leading, fma(low_, e.m1, low_) + e.m1, addend)) + Vec<T>(T(0));
-    }
-    LOGLOSS_INLINE Vec<T> operator()(const Parts& e) const {
-      const Vec<T> leading = e.scale * high_;
-      return fma(leading, fma(low_, e.m1, low_) + e.m1, leading) + Vec<T>(T(0));
-    }
-    LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return (*this)(parts(x)); }
+    LOGLOSS_INLINE Vec<T> exponential(Vec<T> x) const { return exp_(x - shift_); }
+    LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return this->from_exponential(exponential(x)); }
 
    private:
     ScaledExp<T> exp_;
     Vec<T> shift_;
-    Vec<T> high_, low_;  // factor / S = high (1 + low)
   };
 
  private:
   static constexpr double kHeadroomScale = sizeof(T) == 4 ? 0x1p64 : 0x1p512;
-  static constexpr double kGuard = sizeof(T) == 4 ? -40.0 : -64.0;
-  // 2 kHeadroom less the guard's own room: the scaled terms stay finite and the integers exact.
-  static constexpr double kSmallestPower = sizeof(T) == 4 ? -60.0 : -500.0;
-  static constexpr double kLargestPower = sizeof(T) == 4 ? 500.0 : 1000.0;
+  // Beside a quotient up to 2^this no exponential is flushed that counts.
+  static constexpr double kLargestQuotient = sizeof(T) == 4 ? -40.0 : -64.0;
+  // The lowered exponentials stay finite,
+  static constexpr double kLowest = sizeof(T) == 4 ? -60.0 : -500.0;
+  // and the unit of kept ones, lower by KeptRow::kRoom, normal.
+  static constexpr double kMostUp = sizeof(T) == 4 ? 90.0 : 980.0;
 
-  static LOGLOSS_INLINE Vec<double> clamp(Vec<double> power) {
-    const Vec<double> above = max(Vec<double>(kSmallestPower), power);
-    return select(above < Vec<double>(kLargestPower), above, Vec<double>(kLargestPower));
+  static LOGLOSS_INLINE Vec<double> clamp(double lowest, Vec<double> a, double largest) {
+    const Vec<double> above = max(Vec<double>(lowest), a);
+    return select(above < Vec<double>(largest), above, Vec<double>(largest));
   }
 
-  PerRow<T> exponent_, shift_, high_, low_;
+  PerRow<T> exponent_, shift_, high_, low_, unit_;
 };
 
 // The factors g of rows, for products g softmax(x) v that are rounded once, subnormal ones too: the softmax is computed

@@ -148,26 +148,44 @@ struct ProbabilityTerm {
   }
 };
 
-// What a second sweep takes over from the first: e^r - 1 of every element, the costly part of its exponential. It does
-// not depend on the reference, so the bits are those of a new computation.
+// What a second sweep takes over from the first: every exponential, scaled as it was added.
 
 struct NothingKept {
   static constexpr int kMostTogether = kRegistersTogether;
+  static constexpr int kRoom = 0;
   Prefetch prefetch;
   template <class T, class Lanes>
   LOGLOSS_INLINE void operator()(std::int64_t, Lanes, Vec<T>) const {}
+  template <class T>
+  LOGLOSS_INLINE T reference(std::int64_t, T K) const {
+    return K;
+  }
+  LOGLOSS_INLINE void give_up() const {}
 };
 
 // Whole vectors: there is room for one beyond the row.
 template <class T>
 struct KeptExponentials {
-  static constexpr int kMostTogether = kRegistersTogether;
-  T* m1;
-  Prefetch prefetch;
+  T* e;
   template <class Lanes>
   LOGLOSS_INLINE void operator()(std::int64_t j, Lanes, Vec<T> value) const {
-    store(m1 + j, value);
+    store(e + j, value);
   }
+};
+
+// Those of one row, all relative to the reference of its first block: what follows may be larger by 2^kRoom.
+template <class T>
+struct KeptRow : KeptExponentials<T> {
+  static constexpr int kMostTogether = kRegistersTogether;
+  static constexpr int kRoom = 32;
+  T* exponent;  // the reference; NaN: there is none that serves all blocks
+  Prefetch prefetch;
+  // For the chunk that begins `offset` elements into the row, with a block whose own reference is K.
+  LOGLOSS_INLINE T reference(std::int64_t offset, T K) const {
+    if (offset == 0) *exponent = K;
+    return *exponent == *exponent ? *exponent : K;
+  }
+  LOGLOSS_INLINE void give_up() const { *exponent = T(__builtin_nan("")); }
 };
 
 // The same, while another row is written: write(j) for every vector of the row that is swept.
@@ -287,7 +305,7 @@ class ChunkSweep {
     const Vec<T> value = load(x_, lanes, -kInfinity<T>);
     const T max = reduce_max(value);
     const auto is_max = value == Vec<T>(max);
-    K_ = reference_exponent(kShifted ? max - shift_ : max);
+    raise_reference(reference_exponent(kShifted ? max - shift_ : max), true);
     const T anchor = finite_anchor(max);
     const Terms terms = terms_of(ScaledExp<T>{Vec<T>(K_)}, anchor, value, 0, lanes);
     rest_.add(clear(is_max, terms.rest));
@@ -305,8 +323,8 @@ class ChunkSweep {
   LOGLOSS_INLINE Terms terms_of(const ScaledExp<T>& exp, T anchor, Vec<T> value, std::int64_t j, Lanes lanes) const {
     Terms terms;
     const auto parts = exp.parts(kShifted ? value - Vec<T>(shift_) : value);
-    keep_(offset_ + j, lanes, parts.m1);
     terms.rest = exp.value(parts);
+    keep_(offset_ + j, lanes, terms.rest);
     if constexpr (Term::kPresent) {
       terms.mass = term_(offset_ + j, lanes);
       if constexpr (std::is_same_v<Lanes, AllLanes>) {
@@ -394,8 +412,8 @@ class ChunkSweep {
         typename ScaledExp<T>::Parts parts[kCount];
         take_vectors(tile + first * kLanes, block->exp, value, parts);
         LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) {
-          keep_(offset_ + tile + (first + i) * kLanes, AllLanes{}, parts[i].m1);
           slot[first + i].rest = block->exp.value(parts[i]);
+          keep_(offset_ + tile + (first + i) * kLanes, AllLanes{}, slot[first + i].rest);
         }
       }
       if (holds_max) {
@@ -457,9 +475,9 @@ class ChunkSweep {
       take_vectors(j, block->exp, value, parts);
       return tree_of<kCount>(0, [&](int i) LOGLOSS_INLINE_LAMBDA {
         const std::int64_t at = offset_ + j + i * kLanes;
-        keep_(at, AllLanes{}, parts[i].m1);
         Terms terms;
         terms.rest = block->exp.value(parts[i]);
+        keep_(at, AllLanes{}, terms.rest);
         terms.mass = term_(at, AllLanes{});
         terms.linear = linear_term(terms.mass, Vec<T>(block->anchor), value[i]);
         if (holds_max) leave_out_max(value[i], block, &terms);
@@ -490,8 +508,11 @@ class ChunkSweep {
   }
 
   LOGLOSS_INLINE void raise_reference(T K, bool first) {
-    if (!first && K > K_) rest_.scale(exact_power_of_two(static_cast<double>(K_) - static_cast<double>(K)));
-    if (first || K > K_) K_ = K;
+    if (first) K_ = keep_.reference(offset_, K);
+    if (K <= K_ + T(Keep::kRoom)) return;
+    rest_.scale(exact_power_of_two(static_cast<double>(K_) - static_cast<double>(K)));
+    K_ = K;
+    keep_.give_up();
   }
 
   LOGLOSS_INLINE RowStats stats() {
@@ -551,6 +572,16 @@ LOGLOSS_INLINE RowStats merge(const RowStats& a, const RowStats& b) {
   return sum;
 }
 
+// The same about the reference of its own maximum.
+template <class T>
+LOGLOSS_INLINE void move_to_own_reference(RowStats* stats) {
+  const double K = static_cast<double>(reference_exponent(static_cast<T>(stats->max - stats->shift)));
+  const double power = exact_power_of_two(stats->exponent - K);
+  stats->exponent = K;
+  stats->rest *= power;
+  stats->rest_low *= power;
+}
+
 // One row, chunk by chunk; `maxima` as ChunkSweep takes them, `following` is a row of the same length or null.
 template <bool kShifted, class S, class Term, class Keep>
 inline RowStats sweep_row(const S* x, std::int64_t classes, compute_t<S> shift, Term term, Keep keep,
@@ -566,6 +597,7 @@ inline RowStats sweep_row(const S* x, std::int64_t classes, compute_t<S> shift, 
         sweep_chunk<kShifted>(x + start, last ? left : kChunk, shift, term, keep, start, maxima, next, next_length);
     stats = start == 0 ? chunk : merge<compute_t<S>>(stats, chunk);
   }
+  if constexpr (Keep::kRoom > 0) move_to_own_reference<compute_t<S>>(&stats);
   return stats;
 }
 

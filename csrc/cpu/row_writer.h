@@ -68,12 +68,11 @@ class RowWriter {
   using T = compute_t<S>;
 
   struct SoftmaxOfKept {
-    const S* x;
-    const T* m1;
-    typename SoftmaxScale<T>::Row softmax;
+    const T* e;
+    typename SoftmaxScale<T>::Factors softmax;
     template <class Lanes>
-    LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, Lanes lanes) const {
-      return softmax(softmax.parts(load(x + j, lanes, T(0)), load(m1 + j)));
+    LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, Lanes) const {
+      return softmax.from_exponential(load(e + j));
     }
   };
 
@@ -92,34 +91,33 @@ class RowWriter {
                   [&](std::int64_t j, auto lanes)
                       LOGLOSS_INLINE_LAMBDA { return f(second_.begin + j, lanes, load(x + j, lanes, T(0))); });
   }
-  // f(softmax, parts_of) once: parts_of(j, x) are those of e^x for the vector x of classes from j on, as softmax (of
-  // `scale`) takes them.
+  // f(softmax, exponential_of) once: exponential_of(j, lanes, x) is that of the vector x of classes from j on, as
+  // softmax (of `scale`) takes it.
   template <class F>
-  LOGLOSS_INLINE void with_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale, F f) const {
-    const typename SoftmaxScale<T>::Row softmax(scale, row);
-    const T* m1 = kept_[row];
-    if (m1 && scale.takes_kept(stats, row)) {
-      f(softmax, [&](std::int64_t j, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x, load(m1 + j)); });
+  LOGLOSS_INLINE void with_softmax(int row, const SoftmaxScale<T>& scale, F f) const {
+    if (const T* e = kept_that_serve(row, scale)) {
+      f(typename SoftmaxScale<T>::Factors(scale, row, *kept_.exponent(row)),
+        [&](std::int64_t j, auto lanes, Vec<T>) LOGLOSS_INLINE_LAMBDA { return load(e + j, lanes, T(0)); });
     } else {
-      f(softmax, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x); });
+      const typename SoftmaxScale<T>::Row softmax(scale, row);
+      f(softmax, [&](std::int64_t, auto, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.exponential(x); });
     }
   }
-  // f(softmax, parts, j, lanes)
+  // f(softmax, exponential, j, lanes)
   template <class F>
-  LOGLOSS_INLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale, F f) const {
-    with_softmax(row, stats, scale, [&](const auto& softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
+  LOGLOSS_INLINE void write_softmax(int row, const SoftmaxScale<T>& scale, F f) const {
+    with_softmax(row, scale, [&](const auto& softmax, auto exponential_of) LOGLOSS_INLINE_LAMBDA {
       write(row, [&](std::int64_t j, auto lanes, Vec<T> x)
-                     LOGLOSS_INLINE_LAMBDA { return f(softmax, parts_of(j, x), j, lanes); });
+                     LOGLOSS_INLINE_LAMBDA { return f(softmax, exponential_of(j, lanes, x), j, lanes); });
     });
   }
   // The same row, to be written in turn; if what was kept does not serve, it is written now.
-  RowInTurn<S, SoftmaxOfKept> softmax_in_turn(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
-                                              bool written = false) const {
-    if (!written && !scale.takes_kept(stats, row)) {
-      write_softmax(row, stats, scale);
+  RowInTurn<S, SoftmaxOfKept> softmax_in_turn(int row, const SoftmaxScale<T>& scale, bool written = false) const {
+    if (!written && !kept_that_serve(row, scale)) {
+      write_softmax(row, scale);
       written = true;
     }
-    return in_turn(row, SoftmaxOfKept{rows_.row(row), kept_[row], {scale, row}}, written);
+    return in_turn(row, SoftmaxOfKept{kept_[row], {scale, row, *kept_.exponent(row)}}, written);
   }
   // f(j, lanes)
   template <class F>
@@ -127,10 +125,10 @@ class RowWriter {
     return {output(row), written ? 0 : rows_.classes(), f};
   }
   // softmax itself, times the factor of `scale`.
-  LOGLOSS_NOINLINE void write_softmax(int row, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
-    write_softmax(row, stats, scale,
-                  [](const auto& softmax, const auto& parts, std::int64_t, auto)
-                      LOGLOSS_INLINE_LAMBDA { return softmax(parts); });
+  LOGLOSS_NOINLINE void write_softmax(int row, const SoftmaxScale<T>& scale) const {
+    write_softmax(row, scale, [](const auto& softmax, Vec<T> e, std::int64_t, auto) LOGLOSS_INLINE_LAMBDA {
+      return softmax.from_exponential(e);
+    });
   }
   void write_zeros(int row) const {
     LOGLOSS_LEVEL::write_zeros(output(row) + second_.begin, columns(), second_.past_caches);
@@ -149,31 +147,28 @@ class RowWriter {
       for (std::int64_t c = 0; c < rows_.classes(); ++c) write_column(first, c, f(c, rows_.column(first, c)));
     }
   }
-  // with_softmax for a group of rows in lanes: parts_of(c, x) for the vector x of class c.
+  // with_softmax for a group of rows in lanes: exponential_of(c, x) for the vector x of class c.
   template <class F>
-  LOGLOSS_INLINE void with_softmax_of_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
-                                            F f) const {
+  LOGLOSS_INLINE void with_softmax_of_group(int first, const SoftmaxScale<T>& scale, F f) const {
     const auto softmax = SoftmaxScale<T>::Row::of_group(scale, first);
-    const T* m1 = kept_.exponentials(first);
-    if (m1 && scale.takes_kept_of_group(stats, first) && count(load(m1) == load(m1)) == kLanes) {
-      f(softmax,
-        [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x, load(m1 + c * kLanes)); });
+    const T* e = kept_.exponentials(first);
+    if (e && scale.takes_kept_of_group(first, load(kept_.exponent(first)))) {
+      f(softmax, [&](std::int64_t c, Vec<T>) LOGLOSS_INLINE_LAMBDA { return load(e + c * kLanes); });
     } else {
-      f(softmax, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.parts(x); });
+      f(softmax, [&](std::int64_t, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return softmax.exponential(x); });
     }
   }
   // finish(c, softmax of column c)
   template <class Finish>
-  LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale,
-                                          Finish finish) const {
-    with_softmax_of_group(first, stats, scale, [&](const auto& softmax, auto parts_of) LOGLOSS_INLINE_LAMBDA {
-      write_group(first,
-                  [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA { return finish(c, softmax(parts_of(c, x))); });
+  LOGLOSS_INLINE void write_softmax_group(int first, const SoftmaxScale<T>& scale, Finish finish) const {
+    with_softmax_of_group(first, scale, [&](const auto& softmax, auto exponential_of) LOGLOSS_INLINE_LAMBDA {
+      write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
+        return finish(c, softmax.from_exponential(exponential_of(c, x)));
+      });
     });
   }
-  LOGLOSS_INLINE void write_softmax_group(int first, const BatchStats<T>& stats, const SoftmaxScale<T>& scale) const {
-    write_softmax_group(first, stats, scale,
-                        [](std::int64_t, Vec<T> softmax) LOGLOSS_INLINE_LAMBDA { return softmax; });
+  LOGLOSS_INLINE void write_softmax_group(int first, const SoftmaxScale<T>& scale) const {
+    write_softmax_group(first, scale, [](std::int64_t, Vec<T> softmax) LOGLOSS_INLINE_LAMBDA { return softmax; });
   }
   // make(column, result): the results of 16 rows of at most kTurnedRow classes from their elements.
   template <class Make>
@@ -197,6 +192,10 @@ class RowWriter {
       prefetch_for_writing(y + kRowsAhead);
       store(y, value);
     }
+  }
+  // The exponentials that were kept of a row; null if there are none for this scale.
+  const T* kept_that_serve(int row, const SoftmaxScale<T>& scale) const {
+    return kept_[row] && scale.takes_kept(row, *kept_.exponent(row)) ? kept_[row] : nullptr;
   }
   S* output(int row) const { return static_cast<S*>(output_[row]); }
   std::int64_t columns() const {

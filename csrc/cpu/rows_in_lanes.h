@@ -155,10 +155,11 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
     const S* const later = x + rows.step * kRowsAhead;
     const auto keep_row = keep(i);
     int equal = 0;
-    const auto term = [&](Vec<float> value, const ScaledExp<float>::Parts& parts) LOGLOSS_INLINE_LAMBDA {
+    const auto term = [&](std::int64_t j, auto lanes, Vec<float> value, Vec<float> e) LOGLOSS_INLINE_LAMBDA {
       const auto is_max = value == excluded;
       equal += count(is_max);
-      return OneTerm<float>{clear(is_max, exp.value(parts))};
+      keep_row(j, lanes, e);
+      return OneTerm<float>{clear(is_max, e)};
     };
     OneTerm<float> slot[8];
     if constexpr (kWholeTile) {
@@ -172,8 +173,7 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
         }
         exp.parts(value, parts);
         LOGLOSS_UNROLL for (int s = 0; s < kCount; ++s) {
-          keep_row((first + s) * kLanes, AllLanes{}, parts[s].m1);
-          slot[first + s] = term(value[s], parts[s]);
+          slot[first + s] = term((first + s) * kLanes, AllLanes{}, value[s], exp.value(parts[s]));
         }
       }
     } else {
@@ -182,9 +182,7 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
           [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
             prefetch_into_l2(later + j);
             const Vec<float> value = load(x + j, lanes, -kInfinity<float>);
-            const auto parts = exp.parts(value);
-            keep_row(j, lanes, parts.m1);
-            return term(value, parts);
+            return term(j, lanes, value, exp(value));
           },
           slot);
     }
@@ -196,17 +194,20 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
   return true;
 }
 
-// What the sweeps of a batch kept for a second one: the exponentials of a row; of 16 rows in lanes those of their
-// columns, and where classes are few the columns themselves, which need not be turned again, and may be far apart in
-// memory. (65536 x 128 on AVX2, one thread: softmax takes 11.9 ms with every exponential computed twice, 9.0 so, the
-// gradient of cross_entropy 13.8 and 10.0.)
+// What the sweeps of a batch kept for a second one: the exponentials of a row, or of the columns of 16 rows in lanes,
+// and what they are relative to; where classes are few the columns themselves, which need not be turned again, and may
+// be far apart in memory. (65536 x 128 on AVX2, one thread: softmax takes 11.9 ms with every exponential computed
+// twice, 9.0 so, the gradient of cross_entropy 13.8 and 10.0.)
 template <class S>
 class KeptRows {
   using T = compute_t<S>;
 
  public:
   KeptRows(const BatchRows<S>& rows, const SecondSweep& second)
-      : kept_(static_cast<T*>(second.kept)), in_turn_(second.in_turn), rows_(rows) {}
+      : exponent_(static_cast<T*>(second.kept)),
+        kept_(exponent_ ? exponent_ + kMaxRows : nullptr),
+        in_turn_(second.in_turn),
+        rows_(rows) {}
   // Null for rows that are swept as columns.
   T* operator[](int row) const {
     return kept_ && !rows_.side_by_side() && rows_.classes() > kTurnedRow ? place_of(row) : nullptr;
@@ -219,14 +220,16 @@ class KeptRows {
     const int whole_groups = (rows_.count() + kLanes - 1) / kLanes * kLanes;
     return reinterpret_cast<Vec<T>*>(place_of(whole_groups + first));
   }
-  // Of a group that was not swept as columns: a NaN in the first column says so.
-  void keep_no_exponentials(int first) const {
-    if (exponentials(first)) store(exponentials(first), Vec<T>(T(__builtin_nan(""))));
+  // The reference of each row's exponentials, the exponent of RowStats or less; NaN where none were kept.
+  T* exponent(int row) const { return exponent_ + row; }
+  LOGLOSS_INLINE void set_exponents(int first, Vec<T> exponents) const {
+    if (kept_) store(exponent(first), exponents);
   }
 
  private:
   T* place_of(int row) const { return kept_ + (in_turn_ ? row % 2 : row) * rows_.classes(); }
 
+  T* const exponent_;
   T* const kept_;
   const bool in_turn_;
   const BatchRows<S>& rows_;
@@ -242,7 +245,7 @@ LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const Kep
   Vec<T>* const column = kept.columns(first) ? kept.columns(first) : own;
   const auto keeping = [&](auto sweep) LOGLOSS_INLINE_LAMBDA {
     if constexpr (kKeeps) {
-      if (kept.exponentials(first)) return sweep(KeptExponentials<T>{kept.exponentials(first), {}});
+      if (kept.exponentials(first)) return sweep(KeptExponentials<T>{kept.exponentials(first)});
     }
     return sweep(NothingKept{});
   };
@@ -274,7 +277,7 @@ LOGLOSS_NOINLINE bool sweep_group(const BatchRows<S>& rows, int first, const Kep
       if (kept[first]) {
         float beyond_the_last[kTile];
         return sweep([&](int i) LOGLOSS_INLINE_LAMBDA {
-          return KeptExponentials<float>{first + i < rows.count() ? kept[first + i] : beyond_the_last, {}};
+          return KeptExponentials<float>{first + i < rows.count() ? kept[first + i] : beyond_the_last};
         });
       }
     }
@@ -309,7 +312,7 @@ class RowSweeps {
       return LOGLOSS_LEVEL::row_stats(rows_.row(i), rows_.classes(), term, keep, &maxima_, following);
     };
     if constexpr (kKeeps) {
-      if (kept_[i]) return sweep(KeptExponentials<T>{kept_[i], prefetch_});
+      if (kept_[i]) return sweep(keep_row(i));
     }
     return sweep(NothingKept{prefetch_});
   }
@@ -322,13 +325,15 @@ class RowSweeps {
       return LOGLOSS_LEVEL::row_stats(rows_.row(i), rows_.classes(), NoRowTerm{}, beside, &maxima_, following);
     };
     if constexpr (kKeeps) {
-      return sweep(KeptExponentials<T>{kept_[i], prefetch_});
+      return sweep(keep_row(i));
     } else {
       return sweep(NothingKept{prefetch_});
     }
   }
 
  private:
+  KeptRow<T> keep_row(int i) const { return {{kept_[i]}, kept_.exponent(i), prefetch_}; }
+
   const BatchRows<S>& rows_;
   const KeptRows<S> kept_;
   const RowStats* const known_;
@@ -344,9 +349,10 @@ LOGLOSS_INLINE bool set_lanes(const BatchRows<S>& rows, const RowSweeps<S, kKeep
   const int end = first + kLanes < rows.count() ? first + kLanes : rows.count();
   LaneStats<T> lanes;
   if (!sweep_group<kKeeps>(rows, first, sweeps.kept(), linear, &lanes)) {
-    sweeps.kept().keep_no_exponentials(first);
+    if constexpr (kKeeps) sweeps.kept().set_exponents(first, Vec<T>(T(__builtin_nan(""))));
     return false;
   }
+  if constexpr (kKeeps) sweeps.kept().set_exponents(first, lanes.exponent);
   stats->set_group(first, widen(lanes.max), widen(lanes.exponent), {lanes.rest, lanes.rest_low}, widen(lanes.ties));
   if constexpr (Term::kPresent) stats->set_linear_sums(first, lanes.linear, lanes.mass);
   if (!any(Vec<T>(T(1)) < lanes.ties)) return true;

@@ -152,14 +152,15 @@ struct CrossEntropy {
       const T factor_t = static_cast<T>(-factor * uniform());
       transform(crew, shape.classes, in, out, [&](std::int64_t j, const Vec<T>* x, Vec<T>* y) {
         const Vec<T> v(weight ? weight[j] : T(1));
-        *y = j == t ? Vec<T>(at_target) : scaled_softmax(scaled_softmax.parts(*x), Vec<T>(factor_t) * v);
+        *y = j == t ? Vec<T>(at_target)
+                    : scaled_softmax.from_exponential(scaled_softmax.exponential(*x), Vec<T>(factor_t) * v);
       });
     } else {
       const S* const in[2] = {rows.row(0, i), rows.row(1, i)};
       const DeviceProbabilityTerm<S> term = probability_term(nullptr);
       transform(crew, shape.classes, in, out, [&](std::int64_t j, const Vec<T>* x, Vec<T>* y) {
         const Vec<T> v = narrow<T>(term.of(x[1], Vec<double>(static_cast<double>(term.weight.at(j)))));
-        *y = scaled_softmax(scaled_softmax.parts(x[0]), Vec<T>(static_cast<T>(-factor)) * v);
+        *y = scaled_softmax.from_exponential(scaled_softmax.exponential(x[0]), Vec<T>(static_cast<T>(-factor)) * v);
       });
     }
   }

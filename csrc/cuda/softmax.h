@@ -119,7 +119,7 @@ struct SoftmaxBackward {
     const OutputRow<S> out[1] = {{output + shape.start(rows.first + i), shape.inner}};
     if (logarithm) {
       transform(crew, shape.classes, in, out, [&](std::int64_t, const Vec<T>* x, Vec<T>* y) {
-        *y = scaled_softmax(scaled_softmax.parts(x[0]), x[1]);
+        *y = scaled_softmax.from_exponential(scaled_softmax.exponential(x[0]), x[1]);
       });
       return;
     }
