@@ -68,7 +68,7 @@ LOGLOSS_NOINLINE void plain_bce_with_logits(const ElementBatch& batch) {
       grad.put(k, lanes, narrow<T>((widen(difference) + widen(rest)) * scale(k, lanes)));
     });
   };
-  for_each_group(
+  for_each_vector_group(
       batch.n,
       [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
         ask_ahead(input + j);
@@ -123,7 +123,7 @@ LOGLOSS_NOINLINE void weighted_bce_with_logits(const ElementBatch& batch) {
       grad.put(j, lanes, narrow<T>(select(positive, gradient, Wide(0.0) - gradient)));
     });
   };
-  for_each_group(
+  for_each_vector_group(
       batch.n,
       [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
         ask_ahead(input + j);
@@ -324,7 +324,7 @@ class BinaryCrossEntropy {
 template <class S>
 void binary_cross_entropy(const ElementBatch& batch) {
   BinaryCrossEntropy<S> kernel(batch);
-  for_each_group(
+  for_each_vector_group(
       batch.n, [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA { return kernel.group(j); },
       [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA { kernel.any_vector(j, lanes); });
   if (!kernel.finish()) *batch.in_domain = false;

@@ -63,6 +63,7 @@ struct PerLane {
 // The grad_scale_of 16 rows.
 template <class Batch>
 LOGLOSS_INLINE Vec<double> grad_scale_of_group(const Batch& batch, int first) {
+  if (!batch.grad_rows) return Vec<double>(batch.grad_scale);
   PerLane<double> scale;
   for (int i = 0; i < kLanes; ++i) scale.lane[i] = first + i < batch.rows ? grad_scale_of(batch, first + i) : 0.0;
   return scale.all();

@@ -30,7 +30,7 @@ struct AnyVector {
 
 // group(j) for every whole group, and where that returns false, and for the rest, any(j, lanes) for every vector.
 template <class Group, class Any>
-LOGLOSS_INLINE void for_each_group(int n, Group group, Any any) {
+LOGLOSS_INLINE void for_each_vector_group(int n, Group group, Any any) {
   for (int j = 0; j < n; j += kGroupElements) {
     const int left = n - j < kGroupElements ? n - j : kGroupElements;
     if (left == kGroupElements && group(j)) continue;

@@ -128,7 +128,7 @@ void kl_div(const ElementBatch& batch) {
     if (grad) repeat<kGroup>([&](int i) LOGLOSS_INLINE_LAMBDA { put_gradient(j + i * kLanes, AllLanes{}); });
     return true;
   };
-  for_each_group(batch.n, group, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
+  for_each_vector_group(batch.n, group, [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
     if (want_loss) {
       const Vec<T> x = load(input + j, lanes, T(0)), t = load(target + j, lanes, T(0));
       sink.put(j, lanes, kLogTarget ? kl_div_log_term(x, t) : kl_div_term(x, t));

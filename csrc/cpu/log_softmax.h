@@ -262,7 +262,7 @@ void logsumexp(const RowValueBatch& batch) {
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {
     const Vec<double> max = stats.max.group(first);
     const Vec<double> limit = max + stats.rest.group(first);  // NaN where the row holds NaN
-    lse.set_group(first, select(max - max == Vec<double>(0.0), max + stats.log_rest(first), limit));
+    lse.set_group(first, select(max - max == Vec<double>(0.0), max + stats.rounded_log_rest(first), limit));
     sum.set_group(first, stats.sum(first).high);
   });
   for_each_group(batch.rows, [&](int first) LOGLOSS_INLINE_LAMBDA {

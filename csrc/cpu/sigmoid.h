@@ -24,7 +24,7 @@ LOGLOSS_INLINE void map_logits(const ElementBatch& batch, Function function) {
     repeat<Form::kVectors>(
         [&](int i) LOGLOSS_INLINE_LAMBDA { y.put(j + i * kLanes, lanes, function(value[i], logistic[i])); });
   };
-  for_each_group(
+  for_each_vector_group(
       batch.n,
       [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
         ask_ahead(x + j);
@@ -74,7 +74,7 @@ LOGLOSS_INLINE void write_gradient(const ElementBatch& batch, Derivative derivat
       grad.put(k, lanes, narrow<T>(derivative(value[i], q) * scale(k, lanes)));
     });
   };
-  for_each_group(
+  for_each_vector_group(
       batch.n,
       [&](std::int64_t j) LOGLOSS_INLINE_LAMBDA {
         ask_ahead(x + j);

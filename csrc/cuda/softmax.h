@@ -159,7 +159,7 @@ struct LogSumExp {
       // An infinite maximum is the result itself, unless the row holds NaN.
       const Vec<double> max = stats.max.group(0);
       const Vec<double> limit = max + stats.rest.group(0);
-      const Vec<double> near = select(max - max == Vec<double>(0.0), max + stats.log_rest(0), limit);
+      const Vec<double> near = select(max - max == Vec<double>(0.0), max + stats.rounded_log_rest(0), limit);
       double lse = near.reg[0];
       const int recompute = cancels(stats.max.value[0], lse, stats.rest.value[0], stats.sum(0).high.reg[0]);
       for (int i = 0; i < rows.count; ++i) {
