@@ -20,6 +20,15 @@ inline constexpr std::int64_t kChunk = kChunkElements;  // elements between two 
 template <class T>
 inline constexpr T kInfinity = T(__builtin_inf());
 
+// How many vectors are taken through each step of their exponentials together, so that the arithmetic of one fills the
+// latencies of another: as many as there are registers for. (Rows of 4096 in L2 on Zen 5, cycles for 16 elements:
+// float32 one by one 7.6, 4 together 7.5, 8 together 7.1; float64 21.6, 19.3, 22.6; float32 on AVX2 one by one 14.2, 2
+// together 13.6.)
+inline constexpr int kRegistersTogether = kRegisterCount / 4;
+template <class T>
+inline constexpr int kVectorsTogether =
+    Vec<T>::kRegisters < kRegistersTogether ? kRegistersTogether / Vec<T>::kRegisters : 1;
+
 LOGLOSS_INLINE void prefetch_into_l1(const void* p) { __builtin_prefetch(p, 0, 3); }
 LOGLOSS_INLINE void prefetch_into_l2(const void* p) { __builtin_prefetch(p, 0, 2); }
 LOGLOSS_INLINE void prefetch_for_writing(const void* p) { __builtin_prefetch(p, 1, 3); }

@@ -5,18 +5,11 @@
 #include <type_traits>
 
 #include "common/row_stats.h"
+#include "cpu/kept_exponentials.h"
 #include "cpu/row.h"
+#include "cpu/row_terms.h"
 
 namespace logloss::LOGLOSS_LEVEL {
-
-// How many vectors are taken through each step of their exponentials together, so that the arithmetic of one fills the
-// latencies of another: as many as there are registers for. (Rows of 4096 in L2 on Zen 5, cycles for 16 elements:
-// float32 one by one 7.6, 4 together 7.5, 8 together 7.1; float64 21.6, 19.3, 22.6; float32 on AVX2 one by one 14.2, 2
-// together 13.6.)
-inline constexpr int kRegistersTogether = kRegisterCount / 4;
-template <class T>
-inline constexpr int kVectorsTogether =
-    Vec<T>::kRegisters < kRegistersTogether ? kRegistersTogether / Vec<T>::kRegisters : 1;
 
 // The largest element in each lane of a tile.
 template <class S>
@@ -88,119 +81,6 @@ LOGLOSS_INLINE double exact_power_of_two(double n) {
   return power;
 }
 
-// The coefficients v_j of a row's linear sums, sum_j v_j (max - x_j) and sum_j v_j. For v_j >= 0 nothing cancels in
-// them, so terms of type T do, rounded and added as those of the exponentials are, where v_j itself is exact in T;
-// other coefficients are formed and added in float64. (2048 x 32000 on AVX-512, one thread: label smoothing took
-// 54 ms with all terms in float64, and takes 17 so, probabilities 61 and 23.)
-
-// None: plain softmax statistics.
-struct NoRowTerm {
-  static constexpr bool kPresent = false;
-};
-
-// v_j = 1: label smoothing.
-template <class T>
-struct UnitTerm {
-  using Number = T;
-  static constexpr bool kPresent = true, kUnit = true;
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t, AllLanes) const { return Vec<T>(T(1)); }
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t, FirstLanes lanes) const { return load(kOnes, lanes, T(0)); }
-  LOGLOSS_INLINE void ask_ahead(std::int64_t, const Prefetch&) const {}
-
- private:
-  static constexpr T kOnes[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-};
-
-// v_j as it stands: class weights, for label smoothing, or class probabilities.
-template <class V>
-struct StoredTerm {
-  using Number = compute_t<V>;
-  static constexpr bool kPresent = true, kUnit = false;
-  const V* v;
-  template <class Lanes>
-  LOGLOSS_INLINE Vec<Number> operator()(std::int64_t j, Lanes lanes) const {
-    return load(v + j, lanes, Number(0));
-  }
-  LOGLOSS_INLINE void ask_ahead(std::int64_t tile, const Prefetch& prefetch) const {
-    prefetch_tile(v + tile, prefetch);
-  }
-};
-
-// v_j = weight_j (scale p_j + offset): class probabilities p, weighted or smoothed.
-template <class S>
-struct ProbabilityTerm {
-  using T = compute_t<S>;
-  using Number = double;
-  static constexpr bool kPresent = true, kUnit = false;
-  const S* probs;
-  const T* weight;  // null: 1
-  double scale;
-  double offset;
-  template <class Lanes>
-  LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, Lanes lanes) const {
-    const Vec<double> p = widen(load(probs + j, lanes, T(0)));
-    const Vec<double> smoothed = fma(p, Vec<double>(scale), Vec<double>(offset));
-    const auto weighted = [&](Vec<T> weights) LOGLOSS_INLINE_LAMBDA { return smoothed * widen(weights); };
-    return weight ? weighted(load(weight + j, lanes, T(0))) : weighted(UnitTerm<T>{}(j, lanes));
-  }
-  LOGLOSS_INLINE void ask_ahead(std::int64_t tile, const Prefetch& prefetch) const {
-    prefetch_tile(probs + tile, prefetch);
-  }
-};
-
-// What a second sweep takes over from the first: every exponential, scaled as it was added.
-
-struct NothingKept {
-  static constexpr int kMostTogether = kRegistersTogether;
-  static constexpr int kRoom = 0;
-  Prefetch prefetch;
-  template <class T, class Lanes>
-  LOGLOSS_INLINE void operator()(std::int64_t, Lanes, Vec<T>) const {}
-  template <class T>
-  LOGLOSS_INLINE T reference(std::int64_t, T K) const {
-    return K;
-  }
-  LOGLOSS_INLINE void give_up() const {}
-};
-
-// Whole vectors: there is room for one beyond the row.
-template <class T>
-struct KeptExponentials {
-  T* e;
-  template <class Lanes>
-  LOGLOSS_INLINE void operator()(std::int64_t j, Lanes, Vec<T> value) const {
-    store(e + j, value);
-  }
-};
-
-// Those of one row, all relative to the reference of its first block: what follows may be larger by 2^kRoom.
-template <class T>
-struct KeptRow : KeptExponentials<T> {
-  static constexpr int kMostTogether = kRegistersTogether;
-  static constexpr int kRoom = 32;
-  T* exponent;  // the reference; NaN: there is none that serves all blocks
-  Prefetch prefetch;
-  // For the chunk that begins `offset` elements into the row, with a block whose own reference is K.
-  LOGLOSS_INLINE T reference(std::int64_t offset, T K) const {
-    if (offset == 0) *exponent = K;
-    return *exponent == *exponent ? *exponent : K;
-  }
-  LOGLOSS_INLINE void give_up() const { *exponent = T(__builtin_nan("")); }
-};
-
-// The same, while another row is written: write(j) for every vector of the row that is swept.
-template <class Keep, class Write>
-struct KeptBeside : Keep {
-  // What is read and written would come in bursts (log_softmax of 2048 x 32000 on Zen 5: 8 together 1.06 of the time).
-  static constexpr int kMostTogether = 2;
-  Write write;
-  template <class T, class Lanes>
-  LOGLOSS_INLINE void operator()(std::int64_t j, Lanes lanes, Vec<T> m1) const {
-    Keep::operator()(j, lanes, m1);
-    write(j);
-  }
-};
-
 template <class T, class Keep>
 inline constexpr int kSweptTogether =
     kVectorsTogether<T> < Keep::kMostTogether ? kVectorsTogether<T> : Keep::kMostTogether;
@@ -219,21 +99,6 @@ struct SweepTerms<T, NoRowTerm> {
   Vec<T> rest{T(0)};
   friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) { return {a.rest + b.rest}; }
 };
-
-// v (anchor - x), in the type of v.
-template <class Number, class T>
-LOGLOSS_INLINE Vec<Number> linear_term(Vec<Number> v, Vec<T> anchor, Vec<T> x) {
-  if constexpr (std::is_same_v<Number, T>) {
-    return v * (anchor - x);
-  } else {
-    return v * (widen(anchor) - widen(x));
-  }
-}
-// The same where v = 0 counts for nothing, at x = -inf too.
-template <class Number, class T>
-LOGLOSS_INLINE Vec<Number> counted_linear_term(Vec<Number> v, Vec<T> anchor, Vec<T> x) {
-  return clear(v == Vec<Number>(Number(0)), linear_term(v, anchor, x));
-}
 
 // sum over `blocks` of ties_b e^(max_b - shift), scaled as the terms of the row: what the blocks left out.
 template <class T>

@@ -14,7 +14,7 @@
 
 namespace logloss::LOGLOSS_LEVEL {
 
-// The coefficients v_j of a row's linear sums; see cpu/row_sweep.h. Its StoredTerm serves here as well.
+// The coefficients v_j of a row's linear sums; see cpu/row_terms.h. Its StoredTerm serves here as well.
 
 // v_j = weight_j, or 1 without weights: label smoothing.
 template <class T>
