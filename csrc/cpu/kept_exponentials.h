@@ -15,7 +15,7 @@ struct NothingKept {
   template <class T, class Lanes>
   LOGLOSS_INLINE void operator()(std::int64_t, Lanes, Vec<T>) const {}
   template <class T>
-  LOGLOSS_INLINE T reference(std::int64_t, T K) const {
+  LOGLOSS_INLINE T begin_chunk(std::int64_t, T K) const {
     return K;
   }
   LOGLOSS_INLINE void give_up() const {}
@@ -39,8 +39,8 @@ struct KeptRow : KeptExponentials<T> {
   static constexpr int kRoom = 32;
   T* exponent;  // the reference; NaN: there is none that serves all blocks
   Prefetch prefetch;
-  // For the chunk that begins `offset` elements into the row, with a block whose own reference is K.
-  LOGLOSS_INLINE T reference(std::int64_t offset, T K) const {
+  // Returns the reference of the chunk that begins `offset` elements into the row; that of its first block alone is K.
+  LOGLOSS_INLINE T begin_chunk(std::int64_t offset, T K) const {
     if (offset == 0) *exponent = K;
     return *exponent == *exponent ? *exponent : K;
   }

@@ -373,7 +373,7 @@ class ChunkSweep {
   }
 
   LOGLOSS_INLINE void raise_reference(T K, bool first) {
-    if (first) K_ = keep_.reference(offset_, K);
+    if (first) K_ = keep_.begin_chunk(offset_, K);
     if (K <= K_ + T(Keep::kRoom)) return;
     rest_.scale(exact_power_of_two(static_cast<double>(K_) - static_cast<double>(K)));
     K_ = K;

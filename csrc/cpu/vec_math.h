@@ -266,8 +266,6 @@ class ScaledExp {
   }
   static LOGLOSS_INLINE Vec<T> value(const Parts& e) { return fma(e.scale, e.m1, e.scale); }
   LOGLOSS_INLINE Vec<T> operator()(Vec<T> x) const { return value(parts(x)); }
-  // Parts::scale alone.
-  LOGLOSS_INLINE Vec<T> scale(Vec<T> x) const { return nearest_power(max(lowest_, x)).scale; }
 
  private:
   using F = FloatFormat<T>;
