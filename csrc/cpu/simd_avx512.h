@@ -268,6 +268,17 @@ LOGLOSS_INLINE void load_turned(const float* const* row, std::int64_t start, int
     for (int k = 0; k < 4; ++k) column[k].reg[0] = turned[k];
   }
 }
+// A part of a register, stored where the mask is set. GCC would make one instruction of taking the part and storing it,
+// one that touches what its mask leaves out: a row may end where memory does.
+LOGLOSS_INLINE void store_part(float* p, __mmask8 m, __m256 a) {
+  asm("" : "+v"(a));
+  _mm256_mask_storeu_ps(p, m, a);
+}
+LOGLOSS_INLINE void store_part(float* p, __mmask8 m, __m128 a) {
+  asm("" : "+v"(a));
+  _mm_mask_storeu_ps(p, m, a);
+}
+
 // The way back.
 template <int kBlock, class V>
 LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, const V* column) {
@@ -289,8 +300,8 @@ LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, c
     const auto store_two = [&](int i, __m512i rows, int k) {
       const __m512d l = _mm512_castps_pd(low[i]), h = _mm512_castps_pd(high[i]);
       const __m512 two = _mm512_castpd_ps(_mm512_permutex2var_pd(l, rows, h));
-      _mm256_mask_storeu_ps(row[k] + start, static_cast<__mmask8>(first), _mm512_castps512_ps256(two));
-      _mm256_mask_storeu_ps(row[k + 4] + start, static_cast<__mmask8>(first), _mm512_extractf32x8_ps(two, 1));
+      store_part(row[k] + start, static_cast<__mmask8>(first), _mm512_castps512_ps256(two));
+      store_part(row[k + 4] + start, static_cast<__mmask8>(first), _mm512_extractf32x8_ps(two, 1));
     };
     for (int i = 0; i < 4; ++i) {
       store_two(i, kRows01, i);
@@ -299,9 +310,7 @@ LOGLOSS_INLINE void store_turned(float* const* row, std::int64_t start, int n, c
   } else {
     __m512 every_fourth[4];
     quad_of(0, every_fourth);
-    const auto store_four = [&](int i, __m128 a) {
-      _mm_mask_storeu_ps(row[i] + start, static_cast<__mmask8>(first), a);
-    };
+    const auto store_four = [&](int i, __m128 a) { store_part(row[i] + start, static_cast<__mmask8>(first), a); };
     for (int i = 0; i < 4; ++i) {
       store_four(i, _mm512_castps512_ps128(every_fourth[i]));
       store_four(4 + i, _mm512_extractf32x4_ps(every_fourth[i], 1));
