@@ -37,14 +37,19 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def fenced_bytes(size: int, side: str) -> Array:
-    """Memory between two pages without access, that touches the one at its begin or end."""
+    """Memory between two pages without access, that touches the one at its begin or end.
+
+    It holds no zeros, which a kernel that writes less than all could leave where zeros belong.
+    """
     pages = mmap.mmap(-1, 2 * PAGE + -(-size // PAGE) * PAGE)
     memory = np.frombuffer(pages, np.uint8)
     for fence in (memory[:PAGE], memory[-PAGE:]):
         if libc.mprotect(ctypes.c_void_p(fence.ctypes.data), ctypes.c_size_t(PAGE), NO_ACCESS):
             raise OSError(ctypes.get_errno(), "mprotect")
     first = PAGE if side == "begin" else memory.size - PAGE - size
-    return memory[first : first + size]
+    inside = memory[first : first + size]
+    inside[...] = 0x7F
+    return inside
 
 
 def extent(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> int:
@@ -89,14 +94,12 @@ def fenced_copy(x: Array, layout: Callable[..., tuple[int, ...]], side: str) -> 
 
 @contextmanager
 def fenced_results(side: str) -> Iterator[None]:
-    """All that the package allocates by NumPy touches a fence and holds no zeros at first."""
+    """All that the package allocates by NumPy touches a fence."""
     empty, empty_like = np.empty, np.empty_like
 
     def fenced_empty(shape: Any, dtype: Any = np.float64) -> Array:
         shape, dtype = tuple(np.atleast_1d(shape).tolist()), np.dtype(dtype)
-        result = fenced(shape, contiguous(shape, dtype.itemsize), dtype, side)
-        result.view(np.uint8)[...] = 0x7F
-        return result
+        return fenced(shape, contiguous(shape, dtype.itemsize), dtype, side)
 
     def fenced_empty_like(array: Array, dtype: Any = None) -> Array:
         like = empty_like(array, dtype)
