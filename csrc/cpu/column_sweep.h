@@ -125,11 +125,11 @@ class ColumnExponentials {
 // The sums over the rows in the order of reduce_add: lane(i) is what virtual lane i of a contiguous row would hold, for
 // each of the rows. Lanes that hold nothing are left out: adding their zero is exact.
 template <int kStride = 1, class Lane>
-LOGLOSS_INLINE Vec<double> add_lanes(std::int64_t lanes, Lane& lane, int first = 0) {
+LOGLOSS_INLINE auto add_lanes(std::int64_t lanes, Lane& lane, int first = 0) {
   if constexpr (kStride == kLanes) {
     return lane(first);
   } else {
-    const Vec<double> sum = add_lanes<2 * kStride>(lanes, lane, first);
+    const auto sum = add_lanes<2 * kStride>(lanes, lane, first);
     if (first + kStride >= lanes) return sum;
     return sum + add_lanes<2 * kStride>(lanes, lane, first + kStride);
   }
@@ -171,9 +171,10 @@ LOGLOSS_INLINE Vec<double> sum_columns(std::int64_t classes, F f) {
 template <class T, class Lane>
 LOGLOSS_INLINE void set_rest(std::int64_t classes, Lane lane, LaneStats<T>* stats) {
   if constexpr (sizeof(T) == sizeof(float)) {
-    stats->rest = add_lanes(classes, lane);
+    stats->rest = add_lanes(classes, lane).lanes();
   } else {
-    const VecPair<double> rest = add_lanes_exactly(classes, lane);
+    const auto lanes = [&](int i) LOGLOSS_INLINE_LAMBDA { return lane(i).lanes(); };
+    const VecPair<double> rest = add_lanes_exactly(classes, lanes);
     stats->rest = rest.high;
     stats->rest_low = rest.low;
   }
@@ -195,8 +196,8 @@ LOGLOSS_NOINLINE bool sweep_few_columns(const Vec<T>* column, std::int64_t class
   if (!take_maxima(classes, [&](std::int64_t c) LOGLOSS_INLINE_LAMBDA { return column[c]; }, stats)) return false;
   ColumnExponentials<T> term(*stats);
   const auto lane = [&](int i) LOGLOSS_INLINE_LAMBDA {
-    const Vec<T> once = term(i, column[i], keep);
-    return widen(i + kLanes < classes ? once + term(i + kLanes, column[i + kLanes], keep) : once);
+    const NonNegativeSum<T> once(term(i, column[i], keep));
+    return i + kLanes < classes ? once + NonNegativeSum<T>(term(i + kLanes, column[i + kLanes], keep)) : once;
   };
   set_rest(classes, lane, stats);
   stats->ties = term.ties();
@@ -208,13 +209,14 @@ template <class T, class Column, class Keep>
 LOGLOSS_INLINE bool sweep_columns(std::int64_t classes, Column column, Keep keep, LaneStats<T>* stats) {
   if (!take_maxima(classes, column, stats)) return false;
   ColumnExponentials<T> term(*stats);
-  Vec<double> sum[kLanes];
+  using Sum = NonNegativeSum<T>;
+  Sum sum[kLanes];
   for (int i = 0; i < kLanes && i < classes; ++i) {
-    Vec<T> slot[8];
+    Sum slot[8];
     int s = 0;
-    for (std::int64_t c = i; c < classes; c += kLanes) slot[s++] = term(c, column(c), keep);
-    for (; s < 8; ++s) slot[s] = Vec<T>(T(0));
-    sum[i] = widen(tree_sum(slot));
+    for (std::int64_t c = i; c < classes; c += kLanes) slot[s++] = Sum(term(c, column(c), keep));
+    for (; s < 8; ++s) slot[s] = Sum(Vec<T>(T(0)));
+    sum[i] = tree_sum(slot);
   }
   const auto lane = [&](int i) LOGLOSS_INLINE_LAMBDA { return sum[i]; };
   set_rest(classes, lane, stats);

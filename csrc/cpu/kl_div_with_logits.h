@@ -28,7 +28,9 @@ struct NegativeExpSeries<float> {
 };
 template <>
 struct NegativeExpSeries<double> : ExpConstants<double> {
-  static LOGLOSS_INLINE Vec<double> reduced(Vec<double> x, Vec<double> n) { return minus_multiple_of_ln2(x, n); }
+  static LOGLOSS_INLINE Vec<double> reduced(Vec<double> x, Vec<double> n) {
+    return minus_multiple_of_ln2<ExpConstants<double>>(x, n);
+  }
 };
 
 // e^x = scale (1 + r + curve) for x <= 0, by e^r = 1 + r + r^2 q(r); where no multiple of ln 2 is taken off, r is x.

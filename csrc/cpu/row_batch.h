@@ -177,7 +177,7 @@ class BatchStats {
     constexpr double kScale = 0x1p-64, kLn2 = ExpConstants<double>::kLn2, kSmall = 0.41;  // less than sqrt 2 - 1
     static_assert(ScaledExp<float>::kHeadroom == 64);
     const Vec<double> one(1.0), m_x = max.group(first);
-    const Vec<double> d = minus_multiple_of_ln2(m_x - shift.group(first), exponent.group(first));
+    const Vec<double> d = minus_multiple_of_ln2<ExpConstants<double>>(m_x - shift.group(first), exponent.group(first));
     const Vec<double> e = one + exp_m1_by<ShortExpSeries>(d);
     const Vec<double> r = rest.group(first) * Vec<double>(kScale);
     const Vec<double> sum = r + e;

@@ -88,7 +88,7 @@ inline constexpr int kSweptTogether =
 // One vector's share of the three sums.
 template <class T, class Term>
 struct SweepTerms {
-  Vec<T> rest{T(0)};
+  NonNegativeSum<T> rest;
   Vec<typename Term::Number> linear{0}, mass{0};
   friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) {
     return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
@@ -96,8 +96,34 @@ struct SweepTerms {
 };
 template <class T>
 struct SweepTerms<T, NoRowTerm> {
-  Vec<T> rest{T(0)};
+  NonNegativeSum<T> rest;
   friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) { return {a.rest + b.rest}; }
+};
+
+// The exponentials of a chunk, tile by tile; of floats those of a block are added first.
+template <class T>
+class ChunkSum {
+ public:
+  LOGLOSS_INLINE void add(const NonNegativeSum<T>& tile) {
+    if constexpr (kByBlocks) {
+      block_ = block_ + tile;
+    } else {
+      sum_.add(tile.lanes());
+    }
+  }
+  LOGLOSS_INLINE void end_block() {
+    if constexpr (kByBlocks) {
+      sum_.add(block_.lanes());
+      block_ = NonNegativeSum<T>();
+    }
+  }
+  LOGLOSS_INLINE void scale(double power_of_two) { sum_.scale(power_of_two); }
+  LOGLOSS_INLINE TwoPartSum total() const { return sum_.total(); }
+
+ private:
+  static constexpr bool kByBlocks = sizeof(T) == sizeof(float);
+  LaneSum<T> sum_;
+  NonNegativeSum<T> block_;
 };
 
 // sum over `blocks` of ties_b e^(max_b - shift), scaled as the terms of the row: what the blocks left out.
@@ -172,8 +198,10 @@ class ChunkSweep {
     const auto is_max = value == Vec<T>(max);
     raise_reference(reference_exponent(kShifted ? max - shift_ : max), true);
     const T anchor = finite_anchor(max);
-    const Terms terms = terms_of(ScaledExp<T>{Vec<T>(K_)}, anchor, value, 0, lanes);
-    rest_.add(clear(is_max, terms.rest));
+    const auto leave_out = [&](Vec<T> e) LOGLOSS_INLINE_LAMBDA { return clear(is_max, e); };
+    const Terms terms = terms_of(ScaledExp<T>{Vec<T>(K_)}, anchor, value, 0, lanes, leave_out);
+    rest_.add(terms.rest);
+    rest_.end_block();
     if constexpr (Term::kPresent) {
       LinearTiles linear;
       linear.add(terms);
@@ -183,13 +211,14 @@ class ChunkSweep {
     return stats();
   }
 
-  // The three sums of one vector, j elements into the chunk.
-  template <class Lanes>
-  LOGLOSS_INLINE Terms terms_of(const ScaledExp<T>& exp, T anchor, Vec<T> value, std::int64_t j, Lanes lanes) const {
+  // The three sums of one vector, j elements into the chunk; leave_out(e) clears the exponentials of maxima.
+  template <class Lanes, class LeaveOut>
+  LOGLOSS_INLINE Terms terms_of(const ScaledExp<T>& exp, T anchor, Vec<T> value, std::int64_t j, Lanes lanes,
+                                LeaveOut leave_out) const {
     Terms terms;
-    const auto parts = exp.parts(kShifted ? value - Vec<T>(shift_) : value);
-    terms.rest = exp.value(parts);
-    keep_(offset_ + j, lanes, terms.rest);
+    const Vec<T> e = exp(kShifted ? value - Vec<T>(shift_) : value);
+    keep_(offset_ + j, lanes, e);
+    terms.rest = NonNegativeSum<T>(leave_out(e));
     if constexpr (Term::kPresent) {
       terms.mass = term_(offset_ + j, lanes);
       if constexpr (std::is_same_v<Lanes, AllLanes>) {
@@ -219,6 +248,7 @@ class ChunkSweep {
     }
     if (tile < end) add_last_tile(tile, end, holds_max_at(tile), &block);
     rest_ = block.rest;
+    rest_.end_block();
     if constexpr (Term::kPresent) {
       linear_.add(block.linear.about(block.anchor));
     }
@@ -243,7 +273,7 @@ class ChunkSweep {
     ScaledExp<T> exp;
     Vec<T> max;
     T anchor;
-    LaneSum<T> rest;  // of the whole chunk
+    ChunkSum<T> rest;
     LinearTiles linear = {};
     int ties = 0;
 
@@ -270,22 +300,22 @@ class ChunkSweep {
       add_tile_of_terms(tile, holds_max, block);
     } else {
       constexpr int kCount = kSweptTogether<T, Keep>;
-      Terms slot[8];
+      Vec<T> e[8];
       prefetch_tile(x_ + tile, keep_.prefetch);
       LOGLOSS_UNROLL for (int first = 0; first < 8; first += kCount) {
         Vec<T> value[kCount];
         typename ScaledExp<T>::Parts parts[kCount];
         take_vectors(tile + first * kLanes, block->exp, value, parts);
         LOGLOSS_UNROLL for (int i = 0; i < kCount; ++i) {
-          slot[first + i].rest = block->exp.value(parts[i]);
-          keep_(offset_ + tile + (first + i) * kLanes, AllLanes{}, slot[first + i].rest);
+          e[first + i] = block->exp.value(parts[i]);
+          keep_(offset_ + tile + (first + i) * kLanes, AllLanes{}, e[first + i]);
         }
       }
       if (holds_max) {
         const S* const again = loaded_again(x_ + tile);
-        for (int s = 0; s < 8; ++s) leave_out_max(load(again + s * kLanes), block, &slot[s]);
+        for (int s = 0; s < 8; ++s) e[s] = leave_out_max(load(again + s * kLanes), block, e[s]);
       }
-      block->add(tree_sum(slot));
+      block->rest.add(tree_of<8>(0, [&](int s) LOGLOSS_INLINE_LAMBDA { return NonNegativeSum<T>(e[s]); }));
     }
   }
 
@@ -341,11 +371,11 @@ class ChunkSweep {
       return tree_of<kCount>(0, [&](int i) LOGLOSS_INLINE_LAMBDA {
         const std::int64_t at = offset_ + j + i * kLanes;
         Terms terms;
-        terms.rest = block->exp.value(parts[i]);
-        keep_(at, AllLanes{}, terms.rest);
+        const Vec<T> e = block->exp.value(parts[i]);
+        keep_(at, AllLanes{}, e);
+        terms.rest = NonNegativeSum<T>(holds_max ? leave_out_max(value[i], block, e) : e);
         terms.mass = term_(at, AllLanes{});
         terms.linear = linear_term(terms.mass, Vec<T>(block->anchor), value[i]);
-        if (holds_max) leave_out_max(value[i], block, &terms);
         return terms;
       });
     }
@@ -358,18 +388,18 @@ class ChunkSweep {
         tile, end,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
           const Vec<T> value = load(x_ + j, lanes, -kInfinity<T>);
-          Terms terms = terms_of(block->exp, block->anchor, value, j, lanes);
-          if (holds_max) leave_out_max(value, block, &terms);
-          return terms;
+          const auto leave_out = [&](Vec<T> e)
+                                     LOGLOSS_INLINE_LAMBDA { return holds_max ? leave_out_max(value, block, e) : e; };
+          return terms_of(block->exp, block->anchor, value, j, lanes, leave_out);
         },
         slot);
     add_terms(tile, end, tree_sum(slot), block);
   }
 
-  static LOGLOSS_INLINE void leave_out_max(Vec<T> value, Block* block, Terms* terms) {
+  static LOGLOSS_INLINE Vec<T> leave_out_max(Vec<T> value, Block* block, Vec<T> e) {
     const auto is_max = value == block->max;
     block->ties += count(is_max);
-    terms->rest = clear(is_max, terms->rest);
+    return clear(is_max, e);
   }
 
   LOGLOSS_INLINE void raise_reference(T K, bool first) {
@@ -405,7 +435,7 @@ class ChunkSweep {
   const Keep keep_;
   const std::int64_t offset_;
   T K_ = 0;
-  LaneSum<T> rest_;
+  ChunkSum<T> rest_;
   LinearSums linear_{-FloatFormat<T>::kLargest, 0.0, 0.0};
   SweptBlocks* const blocks_;
 };

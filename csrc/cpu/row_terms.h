@@ -9,9 +9,9 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 // The coefficients v_j of a row's linear sums, sum_j v_j (max - x_j) and sum_j v_j. For v_j >= 0 nothing cancels in
-// them, so terms of type T do, rounded and added as those of the exponentials are, where v_j itself is exact in T;
-// other coefficients are formed and added in float64. (2048 x 32000 on AVX-512, one thread: label smoothing took
-// 54 ms with all terms in float64, and takes 17 so, probabilities 61 and 23.)
+// them, so terms of type T do, added tile by tile in that type, where v_j itself is exact in T; other coefficients are
+// formed and added in float64. (2048 x 32000 on AVX-512, one thread: label smoothing took 54 ms with all terms in
+// float64, and takes 17 so, probabilities 61 and 23.)
 
 // None: plain softmax statistics.
 struct NoRowTerm {

@@ -186,7 +186,8 @@ LOGLOSS_NOINLINE bool sweep_tiles(const RowGroup<S>& rows, std::int64_t classes,
           },
           slot);
     }
-    rest.lane[i] = reduce_add(widen(tree_sum(slot).value));
+    const auto sum_of = [&](int s) LOGLOSS_INLINE_LAMBDA { return NonNegativeSum<float>(slot[s].value); };
+    rest.lane[i] = tree_of<8>(0, sum_of).total();
     ties.lane[i] = static_cast<float>(equal);
   }
   stats->ties = ties.all();

@@ -195,6 +195,14 @@ LOGLOSS_INLINE Vec<T> shift_right_bits(Vec<T> a) {
   return a;
 }
 
+// Table::bits[i], of eight, for the integer i in the lowest three bits of each lane.
+template <class Table, class T>
+LOGLOSS_INLINE Vec<T> look_up(Vec<T> a) {
+  for_each_register<Vec<T>>([&](int i)
+                                LOGLOSS_INLINE_LAMBDA { a.reg[i] = Native<T>::template look_up<Table>(a.reg[i]); });
+  return a;
+}
+
 // Bit patterns compared as signed integers.
 
 template <class T>

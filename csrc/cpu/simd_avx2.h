@@ -12,6 +12,8 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kCheapLookUp = true;
+inline constexpr bool kSpreads = true;
 inline constexpr int kRegisterCount = 16;
 
 template <class T>
@@ -75,6 +77,9 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
   }
+  static LOGLOSS_INLINE Reg add_lane_bits(Reg a, Reg b) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+  }
   static LOGLOSS_INLINE Reg and_bits(Reg a, std::int32_t b) {
     return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(b)));
   }
@@ -97,6 +102,36 @@ struct Native<float> {
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
     return _mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(a), kShift));
+  }
+  template <class Table>
+  static LOGLOSS_INLINE Reg look_up(Reg a) {
+    const __m256i eight = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(Table::bits));
+    return _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(eight, _mm256_castps_si256(a)));
+  }
+  // See non_negative_sum.h. The lanes of even number go to registers 0 and 2, their neighbours to 1 and 3.
+  static LOGLOSS_INLINE void spread(const __m256* a, __m256d* out) {
+    for (int i = 0; i < 2; ++i) {
+      const __m256i bits = _mm256_castps_si256(a[i]);
+      const __m256i upper = _mm256_and_si256(bits, _mm256_set1_epi64x(static_cast<std::int64_t>(0xffffffff00000000)));
+      out[2 * i] = _mm256_castsi256_pd(_mm256_mul_epu32(bits, _mm256_set1_epi64x(1 << 29)));
+      out[2 * i + 1] = _mm256_castsi256_pd(_mm256_srli_epi64(upper, 3));
+    }
+  }
+  static LOGLOSS_INLINE void gather(const __m256d* a, __m256d* out) {
+    for (int i = 0; i < 4; i += 2) {
+      const __m256d low = _mm256_unpacklo_pd(a[i], a[i + 1]);   // lanes 0 1, 4 5
+      const __m256d high = _mm256_unpackhi_pd(a[i], a[i + 1]);  // lanes 2 3, 6 7
+      out[i] = _mm256_permute2f128_pd(low, high, 0x20);
+      out[i + 1] = _mm256_permute2f128_pd(low, high, 0x31);
+    }
+  }
+  static LOGLOSS_INLINE double reduce_add_spread(const __m256d* a) {
+    const __m256d even = _mm256_add_pd(a[0], a[2]), odd = _mm256_add_pd(a[1], a[3]);
+    const __m256d low = _mm256_unpacklo_pd(even, odd), high = _mm256_unpackhi_pd(even, odd);
+    const __m128d low2 = _mm_add_pd(_mm256_castpd256_pd128(low), _mm256_extractf128_pd(low, 1));
+    const __m128d high2 = _mm_add_pd(_mm256_castpd256_pd128(high), _mm256_extractf128_pd(high, 1));
+    const __m128d two = _mm_add_pd(low2, high2);
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
 };
 

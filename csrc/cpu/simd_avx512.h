@@ -12,6 +12,8 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kCheapLookUp = true;
+inline constexpr bool kSpreads = true;
 inline constexpr int kRegisterCount = 32;
 
 template <class T>
@@ -58,6 +60,9 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(b)));
   }
+  static LOGLOSS_INLINE Reg add_lane_bits(Reg a, Reg b) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+  }
   static LOGLOSS_INLINE Reg and_bits(Reg a, std::int32_t b) {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(b)));
   }
@@ -80,6 +85,32 @@ struct Native<float> {
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
     return _mm512_castsi512_ps(_mm512_srli_epi32(_mm512_castps_si512(a), kShift));
+  }
+  template <class Table>
+  static LOGLOSS_INLINE Reg look_up(Reg a) {
+    const __m256i eight = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(Table::bits));
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi32(_mm512_castps_si512(a), _mm512_broadcast_i64x4(eight)));
+  }
+  // See non_negative_sum.h. The lanes of even number go to the first register, their neighbours to the second.
+  static LOGLOSS_INLINE void spread(const __m512* a, __m512d* out) {
+    const __m512i bits = _mm512_castps_si512(a[0]);
+    const __m512i upper = _mm512_and_si512(bits, _mm512_set1_epi64(static_cast<std::int64_t>(0xffffffff00000000)));
+    out[0] = _mm512_castsi512_pd(_mm512_mul_epu32(bits, _mm512_set1_epi64(1 << 29)));
+    out[1] = _mm512_castsi512_pd(_mm512_srli_epi64(upper, 3));
+  }
+  static LOGLOSS_INLINE void gather(const __m512d* a, __m512d* out) {
+    out[0] = _mm512_permutex2var_pd(a[0], _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), a[1]);
+    out[1] = _mm512_permutex2var_pd(a[0], _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), a[1]);
+  }
+  static LOGLOSS_INLINE double reduce_add_spread(const __m512d* a) {
+    const __m512d low = _mm512_unpacklo_pd(a[0], a[1]);   // lanes 0 1, 4 5, 8 9, 12 13
+    const __m512d high = _mm512_unpackhi_pd(a[0], a[1]);  // the others
+    const __m256d low4 = _mm256_add_pd(_mm512_castpd512_pd256(low), _mm512_extractf64x4_pd(low, 1));
+    const __m256d high4 = _mm256_add_pd(_mm512_castpd512_pd256(high), _mm512_extractf64x4_pd(high, 1));
+    const __m128d low2 = _mm_add_pd(_mm256_castpd256_pd128(low4), _mm256_extractf128_pd(low4, 1));
+    const __m128d high2 = _mm_add_pd(_mm256_castpd256_pd128(high4), _mm256_extractf128_pd(high4, 1));
+    const __m128d two = _mm_add_pd(low2, high2);
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
 };
 

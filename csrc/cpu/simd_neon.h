@@ -12,6 +12,8 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kCheapLookUp = true;
+inline constexpr bool kSpreads = false;
 inline constexpr int kRegisterCount = 32;
 
 template <class T>
@@ -68,6 +70,9 @@ struct Native<float> {
   static LOGLOSS_INLINE Reg add_bits(Reg a, std::int32_t b) {
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b)));
   }
+  static LOGLOSS_INLINE Reg add_lane_bits(Reg a, Reg b) {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
+  }
   static LOGLOSS_INLINE Reg and_bits(Reg a, std::int32_t b) {
     return vreinterpretq_f32_s32(vandq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(b)));
   }
@@ -89,6 +94,13 @@ struct Native<float> {
   template <int kShift>
   static LOGLOSS_INLINE Reg shift_right_bits(Reg a) {
     return vreinterpretq_f32_u32(vshrq_n_u32(vreinterpretq_u32_f32(a), kShift));
+  }
+  template <class Table>
+  static LOGLOSS_INLINE Reg look_up(Reg a) {
+    const uint8x16x2_t table = vld1q_u8_x2(reinterpret_cast<const std::uint8_t*>(Table::bits));
+    const uint32x4_t index = vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(7));
+    const uint32x4_t bytes = vmlaq_u32(vdupq_n_u32(0x03020100), index, vdupq_n_u32(0x04040404));
+    return vreinterpretq_f32_u8(vqtbl2q_u8(table, vreinterpretq_u8_u32(bytes)));
   }
 };
 

@@ -14,6 +14,8 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = false;
+inline constexpr bool kCheapLookUp = false;
+inline constexpr bool kSpreads = false;
 inline constexpr int kRegisterCount = 16;
 
 template <class T>

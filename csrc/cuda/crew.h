@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Who works on a row: a team alone, or all teams of a block together. Operations are written once for both.
 //
-// Sums over a row are those of cpu/row.h in the same order: tiles of 8 vectors added as a tree in the type of the
-// terms, the tiles one after the other into the 16 float64 lanes, the lanes as a tree. Teams of a block share the
-// tiles; the first team then adds them in order.
+// Sums over a row are those of cpu/row.h in the same order: tiles of 8 vectors added as a tree, the tiles one
+// after the other into the 16 float64 lanes, the lanes as a tree. Teams of a block share the tiles; the first team then
+// adds them in order.
 #pragma once
 
 #include <cstdint>

@@ -90,15 +90,12 @@ struct LongSweep {
 // The block memory of the kernels below: notes, tiles, then room for two blocks of each team.
 template <class S>
 constexpr std::int64_t bytes_of_long_sweep(int teams) {
-  constexpr std::int64_t kTiles = kBlock / kTile * kLanes * static_cast<std::int64_t>(sizeof(compute_t<S>));
   return static_cast<std::int64_t>(sizeof(BlockNotes)) +
-         teams * (kTiles + Streaming::kBlocksOfTeam * staged_bytes<S>(kBlock));
+         teams * (kTileBytes + Streaming::kBlocksOfTeam * staged_bytes<S>(kBlock));
 }
-template <class S>
 LOGLOSS_INLINE Streaming crew_of_long_sweep(unsigned char* memory) {
   unsigned char* const tiles = memory + sizeof(BlockNotes);
-  const int tile_bytes = threads() * kBlock / kTile * static_cast<int>(sizeof(compute_t<S>));
-  return {{reinterpret_cast<BlockNotes*>(memory), tiles}, tiles + tile_bytes};
+  return {{reinterpret_cast<BlockNotes*>(memory), tiles}, tiles + threads() / kLanes * kTileBytes};
 }
 
 template <class S, class Terms>
@@ -106,7 +103,7 @@ LOGLOSS_KERNEL(kStreamingTeams* kLanes, 5)
 sweep_chunks(LongSweep<S, Terms> op) {
   using T = compute_t<S>;
   LOGLOSS_BLOCK_MEMORY(memory);
-  const Streaming crew = crew_of_long_sweep<S>(memory);
+  const Streaming crew = crew_of_long_sweep(memory);
   for (std::int64_t item = block(); item < op.rows * op.chunks; item += blocks()) {
     const std::int64_t r = item / op.chunks, start = item % op.chunks * kChunk;
     if (!op.counts(r)) continue;
@@ -187,7 +184,7 @@ join_chunks(LongSweep<S, Terms> op) {
   using T = compute_t<S>;
   using Term = decltype(op.terms.of_row(0));
   LOGLOSS_BLOCK_MEMORY(memory);
-  const Streaming crew = crew_of_long_sweep<S>(memory);
+  const Streaming crew = crew_of_long_sweep(memory);
   for (std::int64_t r = block(); r < op.rows; r += blocks()) {
     if (!op.counts(r)) continue;
     const RowStats stats = row_stats_by<T>(true, [&](T shift) {

@@ -90,7 +90,8 @@ LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_
       const auto is_max = value == excluded;
       ties += is_max.reg[0];
       Sweep terms;
-      terms.rest = clear(is_max, exp(std::is_same_v<Lanes, AllLanes> ? value : value - Vec<T>(shift)));
+      const Vec<T> e = exp(std::is_same_v<Lanes, AllLanes> ? value : value - Vec<T>(shift));
+      terms.rest = NonNegativeSum<T>(clear(is_max, e));
       if constexpr (Term::kPresent) {
         terms.mass = term(offset + at, lanes);
         terms.linear = counted_linear_term(terms.mass, Vec<T>(anchor), value);
@@ -141,7 +142,7 @@ LOGLOSS_INLINE double sum_of_block_maxima(const double* max, const double* ties,
 
 // The statistic of a chunk from its blocks, of which `max` and `ties` hold the maxima and how often they occur.
 template <class T>
-LOGLOSS_INLINE RowStats chunk_stats(const LaneSum<T>& rest, T K, T shift, const LinearSums& linear, const double* max,
+LOGLOSS_INLINE RowStats chunk_stats(const ChunkSum<T>& rest, T K, T shift, const LinearSums& linear, const double* max,
                                     double* ties, int blocks) {
   RowStats stats{};
   int winner = 0;
@@ -182,9 +183,10 @@ LOGLOSS_INLINE RowStats sweep_row(const Team&, const S* x, std::int64_t classes,
   const int n = static_cast<int>(classes);
   const T max = max_of_block(x, n);
   const T K = reference_exponent(max - shift);
-  LaneSum<T> rest;
-  const BlockSums sums =
-      sweep_block(x, n, ScaledExp<T>(Vec<T>(K)), max, shift, term, 0, [&](int, Vec<T> tile) { rest.add(tile); });
+  ChunkSum<T> rest;
+  const BlockSums sums = sweep_block(x, n, ScaledExp<T>(Vec<T>(K)), max, shift, term, 0,
+                                     [&](int, const NonNegativeSum<T>& tile) { rest.add(tile); });
+  rest.end_block();
   LinearSums linear{-static_cast<double>(FloatFormat<T>::kLargest), 0.0, 0.0};
   if constexpr (Term::kPresent) linear.add({static_cast<double>(finite_anchor(max)), sums.linear, sums.mass});
   const double wide_max = static_cast<double>(max);
@@ -254,7 +256,8 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Crew& crew, const S* x, std::int64_t n
                                     std::int64_t offset) {
   using T = compute_t<S>;
   BlockNotes& notes = *crew.notes;
-  T* const tiles = static_cast<T*>(crew.tiles);
+  using Sum = NonNegativeSum<T>;
+  Sum* const tiles = static_cast<Sum*>(crew.tiles);
   const int blocks = static_cast<int>((n + kBlock - 1) / kBlock);
   const int lane = lane_of_team();
   const auto length_of = [n](int b) {
@@ -263,7 +266,7 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Crew& crew, const S* x, std::int64_t n
   };
   auto find = blocks_of_chunk(crew, x, n);
   // Of the first team.
-  LaneSum<T> rest;
+  ChunkSum<T> rest;
   LinearSums linear{-static_cast<double>(FloatFormat<T>::kLargest), 0.0, 0.0};
   T K = 0;
   for (int first = 0; first < blocks; first += crew.teams()) {
@@ -278,10 +281,10 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Crew& crew, const S* x, std::int64_t n
     crew.sync();
     if (length > 0) {
       const T K_here = reference_of_block(notes.max, b, shift);
-      T* const own = tiles + crew.team() * (kBlock / kTile) * kLanes;
+      Sum* const own = tiles + crew.team() * (kBlock / kTile) * kLanes;
       const BlockSums sums =
           sweep_block(here, length, ScaledExp<T>(Vec<T>(K_here)), max, shift, term, offset + b * std::int64_t{kBlock},
-                      [&](int tile, Vec<T> sum) { own[tile * kLanes + lane] = sum.reg[0]; });
+                      [&](int tile, const Sum& sum) { own[tile * kLanes + lane] = sum; });
       if (lane == 0) {
         notes.ties[b] = sums.ties;
         notes.linear[crew.team()] = sums.linear;
@@ -299,8 +302,9 @@ LOGLOSS_INLINE RowStats sweep_chunk(const Crew& crew, const S* x, std::int64_t n
         K = K_here;
       }
       const int count = (length_of(first + i) + kTile - 1) / kTile;
-      const T* const tile = tiles + i * (kBlock / kTile) * kLanes + lane;
-      for (int t = 0; t < count; ++t) rest.add(Vec<T>(tile[t * kLanes]));
+      const Sum* const tile = tiles + i * (kBlock / kTile) * kLanes + lane;
+      for (int t = 0; t < count; ++t) rest.add(tile[t * kLanes]);
+      rest.end_block();
       if constexpr (Term::kPresent) {
         linear.add({static_cast<double>(finite_anchor(max_here)), notes.linear[i], notes.mass[i]});
       }

@@ -13,7 +13,21 @@
 namespace logloss::LOGLOSS_LEVEL {
 
 inline constexpr bool kFusedMultiplyAdd = true;
+inline constexpr bool kCheapLookUp = true;
+inline constexpr bool kSpreads = false;
 inline constexpr int kRegisterCount = 32;
+
+// A copy of an array: device code cannot refer to one that lives on the host.
+template <class T, int kTerms>
+struct ArrayCopy {
+  T c[kTerms];
+};
+template <class T, int kTerms>
+constexpr ArrayCopy<T, kTerms> copy_of(const T (&table)[kTerms]) {
+  ArrayCopy<T, kTerms> copy{};
+  for (int i = 0; i < kTerms; ++i) copy.c[i] = table[i];
+  return copy;
+}
 
 template <class T>
 inline constexpr T kNaN = T(__builtin_nan(""));
@@ -71,6 +85,13 @@ struct Native {
     return a;
   }
   static LOGLOSS_INLINE Reg add_bits(Reg a, Int b) { return of_bits(bits(a) + static_cast<UInt>(b)); }
+  static LOGLOSS_INLINE Reg add_lane_bits(Reg a, Reg b) { return of_bits(bits(a) + bits(b)); }
+  // In the device's memory: a copy of a thread's own would lie in its local memory, and be written there first.
+  template <class Table>
+  static LOGLOSS_INLINE Reg look_up(Reg a) {
+    static constexpr auto table = copy_of(Table::bits);
+    return of_bits(static_cast<UInt>(table.c[bits(a) & 7]));
+  }
   static LOGLOSS_INLINE Reg and_bits(Reg a, Int b) { return of_bits(bits(a) & static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg or_bits(Reg a, Int b) { return of_bits(bits(a) | static_cast<UInt>(b)); }
   static LOGLOSS_INLINE Reg max_bits(Reg a, Reg b) { return signed_bits(a) > signed_bits(b) ? a : b; }
