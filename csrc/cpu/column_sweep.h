@@ -17,7 +17,7 @@ struct LaneStats {
   Vec<double> linear, mass;    // where there are coefficients
 };
 
-// The coefficients of the linear sums of 16 rows, class by class; see NoRowTerm.
+// The coefficients of the linear sums of 16 rows, class by class; see row_terms.h.
 
 struct NoColumnTerm {
   static constexpr bool kPresent = false;
@@ -28,14 +28,18 @@ template <class T>
 struct SharedColumnTerm {
   static constexpr bool kPresent = true;
   const T* v;
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t c) const { return Vec<T>(v ? v[c] : T(1)); }
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t c) const {
+    return Vec<double>(v ? static_cast<double>(v[c]) : 1.0);
+  }
+  LOGLOSS_INLINE Vec<T> rounded(std::int64_t c) const { return Vec<T>(v ? v[c] : T(1)); }
 };
 
 template <class T>
 struct StoredColumnTerm {
   static constexpr bool kPresent = true;
   const Vec<T>* v;
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t c) const { return v[c]; }
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t c) const { return widen(v[c]); }
+  LOGLOSS_INLINE Vec<T> rounded(std::int64_t c) const { return v[c]; }
 };
 
 // weight_c (scale p_c + offset)
@@ -50,6 +54,7 @@ struct ProbabilityColumnTerm {
     const Vec<double> smoothed = fma(widen(probs[c]), Vec<double>(scale), Vec<double>(offset));
     return smoothed * Vec<double>(weight ? static_cast<double>(weight[c]) : 1.0);
   }
+  LOGLOSS_INLINE Vec<T> rounded(std::int64_t c) const { return narrow<T>((*this)(c)); }
 };
 
 // The lanes of a vector one by one.

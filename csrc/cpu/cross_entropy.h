@@ -78,7 +78,7 @@ class CrossEntropyKernel {
   auto with_term(int row, F f) const {
     if (batch_.target) {
       if (!smoothed()) return f(NoRowTerm{});
-      return weight_ ? f(StoredTerm<T>{weight_}) : f(UnitTerm<T>{});
+      return weight_ ? f(StoredTerm<T>{weight_}) : f(UnitTerm{});
     }
     const S* probs = probs_.row(row);
     if (!smoothed() && !weight_) return f(StoredTerm<S>{probs});
@@ -259,7 +259,7 @@ class CrossEntropyKernel {
   void write_linear_grad(const RowWriter<S>& writer, const SoftmaxScale<T>& scale, int row, Term term, T factor) const {
     writer.write_softmax(row, scale,
                          [&](const auto& softmax, Vec<T> e, std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
-                           return softmax.from_exponential(e, Vec<T>(factor) * narrow<T>(term(j, lanes)));
+                           return softmax.from_exponential(e, Vec<T>(factor) * term.template rounded<T>(j, lanes));
                          });
   }
   LOGLOSS_NOINLINE void write_linear_grad_group(const RowWriter<S>& writer, const SoftmaxScale<T>& scale,
@@ -269,7 +269,7 @@ class CrossEntropyKernel {
     with_column_term(first, [&](auto term) {
       writer.with_softmax_of_group(first, scale, [&](const auto& softmax, auto exponential_of) LOGLOSS_INLINE_LAMBDA {
         writer.write_group(first, [&](std::int64_t c, Vec<T> x) LOGLOSS_INLINE_LAMBDA {
-          return softmax.from_exponential(exponential_of(c, x), factor.all() * narrow<T>(term(c)));
+          return softmax.from_exponential(exponential_of(c, x), factor.all() * term.rounded(c));
         });
       });
     });

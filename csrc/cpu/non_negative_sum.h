@@ -38,11 +38,11 @@ class NonNegativeSum {
       return sum_;
     }
   }
-  // reduce_add(lanes())
-  LOGLOSS_INLINE double total() const {
+  // reduce_add(lanes()); `not_finite` if one of the numbers was not.
+  LOGLOSS_INLINE double total(double not_finite = __builtin_nan("")) const {
     if constexpr (kSpread) {
       const double total = Native<T>::reduce_add_spread(sum_.reg);
-      return total < kNotFinite ? total * kScale : __builtin_nan("");
+      return total < kNotFinite ? total * kScale : not_finite;
     } else {
       return reduce_add(sum_);
     }

@@ -89,9 +89,16 @@ inline constexpr int kSweptTogether =
 template <class T, class Term>
 struct SweepTerms {
   NonNegativeSum<T> rest;
-  Vec<typename Term::Number> linear{0}, mass{0};
+  Vec<double> linear{0.0}, mass{0.0};
   friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) {
     return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
+  }
+};
+template <class T>
+struct SweepTerms<T, UnitTerm> {
+  NonNegativeSum<T> rest, linear;
+  friend LOGLOSS_INLINE SweepTerms operator+(const SweepTerms& a, const SweepTerms& b) {
+    return {a.rest + b.rest, a.linear + b.linear};
   }
 };
 template <class T>
@@ -205,7 +212,7 @@ class ChunkSweep {
     if constexpr (Term::kPresent) {
       LinearTiles linear;
       linear.add(terms);
-      linear_.add(linear.about(anchor));
+      linear_.add(linear.about(anchor, n_));
     }
     blocks_->add(max, count(is_max));
     return stats();
@@ -219,7 +226,9 @@ class ChunkSweep {
     const Vec<T> e = exp(kShifted ? value - Vec<T>(shift_) : value);
     keep_(offset_ + j, lanes, e);
     terms.rest = NonNegativeSum<T>(leave_out(e));
-    if constexpr (Term::kPresent) {
+    if constexpr (Term::kUnit) {  // lanes beyond the end hold -inf
+      terms.linear = unit_terms(anchor, std::is_same_v<Lanes, AllLanes> ? value : load(x_ + j, lanes, anchor));
+    } else if constexpr (Term::kPresent) {
       terms.mass = term_(offset_ + j, lanes);
       if constexpr (std::is_same_v<Lanes, AllLanes>) {
         terms.linear = linear_term(terms.mass, Vec<T>(anchor), value);
@@ -250,23 +259,40 @@ class ChunkSweep {
     rest_ = block.rest;
     rest_.end_block();
     if constexpr (Term::kPresent) {
-      linear_.add(block.linear.about(block.anchor));
+      linear_.add(block.linear.about(block.anchor, end - start));
     }
     blocks_->add(max_here, block.ties);
     if (next_length > 0) maxima->complete(next, next_length, (tile - start) / kTile);
   }
 
+  // Of an anchor of -0 a difference could be -0: it is made +0.
+  static LOGLOSS_INLINE NonNegativeSum<T> unit_terms(T anchor, Vec<T> value) {
+    return NonNegativeSum<T>(Vec<T>(anchor + T(0)) - value);
+  }
+
   // The linear sums of a block.
   struct NoLinearTiles {};
+  struct UnitTiles {
+    NonNegativeSum<T> linear;
+    LOGLOSS_INLINE void add(const Terms& tile) { linear = linear + tile.linear; }
+    // An element may be -inf; if it is NaN, the exponentials tell.
+    LOGLOSS_INLINE LinearSums about(T anchor, std::int64_t elements) const {
+      const double not_finite = anchor < kInfinity<T> ? kInfinity<double> : __builtin_nan("");
+      return {anchor, linear.total(not_finite), static_cast<double>(elements)};
+    }
+  };
   struct SummedLinearTiles {
     LaneSum<double> linear, mass;
     LOGLOSS_INLINE void add(const Terms& tile) {
-      linear.add(widen(tile.linear));
-      mass.add(widen(tile.mass));
+      linear.add(tile.linear);
+      mass.add(tile.mass);
     }
-    LOGLOSS_INLINE LinearSums about(T anchor) const { return {anchor, linear.total().high, mass.total().high}; }
+    LOGLOSS_INLINE LinearSums about(T anchor, std::int64_t) const {
+      return {anchor, linear.total().high, mass.total().high};
+    }
   };
-  using LinearTiles = std::conditional_t<Term::kPresent, SummedLinearTiles, NoLinearTiles>;
+  using LinearTiles =
+      std::conditional_t<Term::kUnit, UnitTiles, std::conditional_t<Term::kPresent, SummedLinearTiles, NoLinearTiles>>;
 
   // A block at work: what it is measured against, and its sums.
   struct Block {
@@ -335,20 +361,20 @@ class ChunkSweep {
   }
   // The sums of the tile [tile, end), which may hold -inf where v = 0.
   LOGLOSS_INLINE void add_terms(std::int64_t tile, std::int64_t end, Terms sum, Block* block) const {
-    if constexpr (Term::kPresent) {
-      if (!Term::kUnit && count(sum.linear == sum.linear) < kLanes) {
+    if constexpr (Term::kPresent && !Term::kUnit) {
+      if (count(sum.linear == sum.linear) < kLanes) {
         sum.linear = counted_linear_of(tile, end, block->anchor);
       }
     }
     block->add(sum);
   }
   LOGLOSS_NOINLINE auto counted_linear_of(std::int64_t tile, std::int64_t end, T anchor) const {
-    OneTerm<typename Term::Number> slot[8];
+    OneTerm<double> slot[8];
     fill_tile(
         tile, end,
         [&](std::int64_t j, auto lanes) LOGLOSS_INLINE_LAMBDA {
           const Vec<T> value = load(x_ + j, lanes, -kInfinity<T>);
-          return OneTerm<typename Term::Number>{counted_linear_term(term_(offset_ + j, lanes), Vec<T>(anchor), value)};
+          return OneTerm<double>{counted_linear_term(term_(offset_ + j, lanes), Vec<T>(anchor), value)};
         },
         slot);
     return tree_sum(slot).value;
@@ -374,8 +400,12 @@ class ChunkSweep {
         const Vec<T> e = block->exp.value(parts[i]);
         keep_(at, AllLanes{}, e);
         terms.rest = NonNegativeSum<T>(holds_max ? leave_out_max(value[i], block, e) : e);
-        terms.mass = term_(at, AllLanes{});
-        terms.linear = linear_term(terms.mass, Vec<T>(block->anchor), value[i]);
+        if constexpr (Term::kUnit) {
+          terms.linear = unit_terms(block->anchor, value[i]);
+        } else {
+          terms.mass = term_(at, AllLanes{});
+          terms.linear = linear_term(terms.mass, Vec<T>(block->anchor), value[i]);
+        }
         return terms;
       });
     }

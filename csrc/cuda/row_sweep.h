@@ -19,13 +19,12 @@ namespace logloss::LOGLOSS_LEVEL {
 // v_j = weight_j, or 1 without weights: label smoothing.
 template <class T>
 struct DeviceWeightTerm {
-  using Number = T;
   static constexpr bool kPresent = true;
   const T* weight;
-  LOGLOSS_INLINE T at(std::int64_t j) const { return weight ? weight[j] : T(1); }
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, AllLanes) const { return Vec<T>(at(j + lane_of_team())); }
-  LOGLOSS_INLINE Vec<T> operator()(std::int64_t j, FirstLanes first) const {
-    return Vec<T>(lane_of_team() < first.n ? at(j + lane_of_team()) : T(0));
+  LOGLOSS_INLINE double at(std::int64_t j) const { return weight ? static_cast<double>(weight[j]) : 1.0; }
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, AllLanes) const { return Vec<double>(at(j + lane_of_team())); }
+  LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, FirstLanes first) const {
+    return Vec<double>(lane_of_team() < first.n ? at(j + lane_of_team()) : 0.0);
   }
 };
 
@@ -33,7 +32,6 @@ struct DeviceWeightTerm {
 template <class S>
 struct DeviceProbabilityTerm {
   using T = compute_t<S>;
-  using Number = double;
   static constexpr bool kPresent = true;
   const S* probs;
   DeviceWeightTerm<T> weight;
@@ -44,7 +42,7 @@ struct DeviceProbabilityTerm {
   }
   template <class Lanes>
   LOGLOSS_INLINE Vec<double> operator()(std::int64_t j, Lanes lanes) const {
-    return of(load(probs + j, lanes, T(0)), widen(weight(j, lanes)));
+    return of(load(probs + j, lanes, T(0)), weight(j, lanes));
   }
 };
 
@@ -100,8 +98,8 @@ LOGLOSS_INLINE BlockSums sweep_block(const S* x, int n, const ScaledExp<compute_
     });
     sink(j / kTile, tile.rest);
     if constexpr (Term::kPresent) {
-      linear.add(widen(tile.linear));
-      mass.add(widen(tile.mass));
+      linear.add(tile.linear);
+      mass.add(tile.mass);
     }
   }
   BlockSums sums{0, 0.0, 0.0};
