@@ -5,8 +5,8 @@
 // AVX2 and AVX-512 have no cheap conversion: the halves of a register are cut and converted in 5 operations (Zen 4),
 // and two more add them. But the bits of a float, moved up by 29 places, are those of a double 2^896 times smaller, and
 // the floats that share 64 bits may as well go to different registers: 3 operations do. (cross_entropy of rows of 4096
-// in L2 on Zen 4, AVX-512 and AVX2, to sums of tiles in float32: 1.41 and 1.26 of the time with conversions, 1.13
-// and 1.12 so.)
+// in L2 on Zen 4, AVX-512 and AVX2, to sums of tiles in float32: 1.41 and 1.26 of the time with conversions, 1.18
+// and 1.19 so.)
 #pragma once
 
 #include "cpu/simd.h"

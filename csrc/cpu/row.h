@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The loops over one row.
 //
-// Additions follow the row length only: tiles of 8 vectors are added as a fixed tree, exponentials in float64, other
-// terms in T, folded into 16 float64 lanes, and the lanes are merged in a fixed order. Threads, strides and batches
-// therefore never change a bit.
+// Additions follow the row length only: tiles of 8 vectors are added as a fixed tree, in float64 what a loss needs
+// every bit of, else in T, folded into 16 float64 lanes, and the lanes are merged in a fixed order. Threads, strides
+// and batches therefore never change a bit.
 #pragma once
 
 #include <cstdint>
